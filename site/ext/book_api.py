@@ -1,0 +1,47 @@
+"""The API page: one section a public module, found in the source, so a new norm needs no line here."""
+
+from pathlib import Path
+
+PAGE = "site/pages/api"
+MARK = "<!-- modules -->"
+
+
+def package(app) -> Path:
+    return Path(app.srcdir, "src", "norms")
+
+
+def modules(app) -> list[str]:
+    """Name the public modules, in the order `__init__`, then by path."""
+    root = package(app)
+    names = []
+    for path in sorted(root.rglob("*.py"), key=lambda p: (len(p.parent.parts), p)):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        if not any(part.startswith("_") for part in parts):
+            names.append(".".join(parts))
+    return names
+
+
+def section(app, name: str) -> str:
+    # A package's own page text is its docstring: its names are documented in the module they come from.
+    is_package = Path(package(app).parent, *name.split(".")).is_dir()
+    members = "" if is_package else "   :members:\n"
+    return f"## `{name}`\n\n```{{eval-rst}}\n.. autoapimodule:: {name}\n{members}```\n"
+
+
+def fill(app, docname, source):
+    if docname == PAGE:
+        source[0] = source[0].replace(MARK, "\n".join(section(app, name) for name in modules(app)))
+
+
+def outdated(app, env, added, changed, removed):
+    """Rebuild the page when the source is newer: Sphinx does not know that it depends on it."""
+    newest = max(path.stat().st_mtime for path in [package(app), *package(app).rglob("*.py")])
+    read = env.all_docs.get(PAGE)  # microseconds
+    return [PAGE] if read and newest * 1e6 > read else []
+
+
+def setup(app):
+    app.connect("source-read", fill)
+    app.connect("env-get-outdated", outdated)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
