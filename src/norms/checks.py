@@ -1,0 +1,82 @@
+"""What the norms refuse, in one place: the exception is torch's, the message names the cure."""
+
+import numpy as np
+import torch
+
+
+def floating_array(x, name="x"):
+    """Return ``x`` as a NumPy array of floating point; refuse everything else."""
+    if isinstance(x, torch.Tensor):
+        raise TypeError(f"{name} is a torch.Tensor; this function takes NumPy arrays: {name}.numpy()")
+    x = np.asarray(x)
+    if not np.issubdtype(x.dtype, np.floating):
+        raise TypeError(f"{name} has dtype {x.dtype}; expected floating point: {name}.astype(float)")
+    return x
+
+
+def channel_vector(parameter, x, name):
+    """Return a ``(C,)`` parameter shaped to broadcast along axis 1 of ``x``."""
+    parameter = floating_array(parameter, name)
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {x.shape}; expected (N, C) or (N, C, *): x[None] adds a batch")
+    if parameter.shape != (x.shape[1],):
+        raise ValueError(
+            f"{name} has shape {parameter.shape}, but x of shape {x.shape} has C = {x.shape[1]} "
+            f"channels on axis 1: expected {name} of shape ({x.shape[1]},)"
+        )
+    return parameter.reshape(1, -1, *[1] * (x.ndim - 2))
+
+
+def positive_eps(eps):
+    """Refuse an ``eps`` that could divide by zero."""
+    if not eps > 0:
+        raise ValueError(f"eps is {eps}; expected a positive number, such as 1e-5")
+
+
+def input_rank(x, ranks):
+    """Refuse a tensor whose number of dimensions is not one of ``ranks``."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"input is a {type(x).__name__}; expected a torch.Tensor: torch.as_tensor(x)")
+    if x.dim() not in ranks:
+        shapes = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+        raise ValueError(
+            f"expected {' or '.join(f'{rank}D' for rank in ranks)} input (got {x.dim()}D input of "
+            f"shape {tuple(x.shape)}): give it {' or '.join(shapes[rank] for rank in ranks)}"
+        )
+
+
+def more_than_one_value(x, axes):
+    """Refuse statistics over a single value: its deviation is zero and its output constant."""
+    if all(x.shape[axis] == 1 for axis in axes):
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}: "
+            "give a larger batch, drop the last incomplete one (DataLoader(drop_last=True)), "
+            "or call eval() to use the running statistics"
+        )
+
+
+def channel_count(x, named_tensors):
+    """Refuse parameters and buffers that do not have one entry per channel of ``x``."""
+    for name, tensor in named_tensors.items():
+        if tensor is not None and tensor.numel() != x.shape[1]:
+            raise RuntimeError(
+                f"{name} should contain {x.shape[1]} elements not {tensor.numel()}: the input of "
+                f"shape {tuple(x.shape)} has {x.shape[1]} channels on axis 1, the layer was built "
+                f"for {tensor.numel()}"
+            )
+
+
+def same_dtype(x, named_tensors):
+    """Refuse integers, and mixed dtypes but for half-precision input with float32 parameters."""
+    if not x.is_floating_point():
+        raise NotImplementedError(
+            f"normalization is not implemented for {x.dtype}; give floating point: x.float()"
+        )
+    dtypes = {name: tensor.dtype for name, tensor in named_tensors.items() if tensor is not None}
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    if set(dtypes.values()) - {x.dtype} and not (half and set(dtypes.values()) == {torch.float32}):
+        listed = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        raise RuntimeError(
+            f"mixed dtype: the input is {x.dtype}, but {listed}: convert one, x.to(layer.weight.dtype) "
+            f"or layer.to({x.dtype})"
+        )

@@ -1,0 +1,171 @@
+r"""Statistics over some axes, then standardisation: the one idea, forward and backward.
+
+Batch, layer, instance and group norm differ in the axes that share a mean and a
+variance. Everything else about their mathematics is here, once, and the same lines
+serve NumPy arrays and PyTorch tensors.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+__all__ = [
+    "StandardizeAffine",
+    "at_least_float32",
+    "moments",
+    "standardize",
+    "standardize_backward",
+]
+
+
+def at_least_float32(x):
+    """Return ``x`` as it is, or in float32 if it has half precision (array or tensor)."""
+    if isinstance(x, torch.Tensor):
+        return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.astype(np.promote_types(x.dtype, np.float32), copy=False)
+
+
+def moments(x, axes):
+    r"""Take the mean and the variance over ``axes``.
+
+    .. math:: \mu = \frac1m \sum x, \qquad \sigma^2 = \frac1m \sum (x - \mu)^2
+
+    Args:
+        x: array or tensor of any shape, floating point.
+        axes: tuple of the axes that share one mean and one variance; ``m`` is the
+            number of values along them.
+
+    Returns:
+        ``mu, var``, both in the shape of ``x`` with 1 in every place of ``axes``.
+
+    Note:
+        The variance is biased (:math:`1/m`) and takes two passes: the mean is
+        subtracted before squaring, because :math:`E[x^2] - E[x]^2` loses every digit
+        when the mean is large. An empty set has mean 0 and variance 0.
+    """
+    m = max(_size(x, axes), 1)
+    mu = x.sum(axis=axes, keepdims=True) / m
+    centred = x - mu
+    return mu, (centred * centred).sum(axis=axes, keepdims=True) / m
+
+
+def standardize(x, axes, eps):
+    r"""Subtract the mean over ``axes`` and divide by the deviation over ``axes``.
+
+    .. math:: \hat x = (x - \mu)\, r, \qquad r = (\sigma^2 + \epsilon)^{-1/2}
+
+    Args:
+        x: array or tensor of any shape, floating point.
+        axes: tuple of the axes that share one mean and one variance.
+        eps: added to the variance, inside the root.
+
+    Returns:
+        ``x_hat, mu, var, rstd``: the first in the shape of ``x``, the others with 1 in
+        every place of ``axes``.
+
+    Note:
+        The variance of ``x_hat`` is :math:`\sigma^2 / (\sigma^2 + \epsilon)`, not 1.
+    """
+    mu, var = moments(x, axes)
+    rstd = (var + eps) ** -0.5
+    return (x - mu) * rstd, mu, var, rstd
+
+
+def standardize_backward(dx_hat, x_hat, rstd, axes):
+    r"""Send a gradient back through :func:`standardize`, statistics included.
+
+    .. math::
+        \mathrm{d}x = r \Big( \mathrm{d}\hat x - \frac1m \sum \mathrm{d}\hat x
+        - \hat x \, \frac1m \sum \mathrm{d}\hat x \, \hat x \Big)
+
+    The result is orthogonal to the constant direction and (but for :math:`\epsilon`) to
+    :math:`\hat x`: the two directions that the forward pass removed.
+
+    Args:
+        dx_hat: gradient of the loss with respect to ``x_hat``, in its shape.
+        x_hat: the standardised values.
+        rstd: the inverse deviation, or any multiple of it that is constant over each
+            set, such as ``gamma * rstd`` where the gain does not vary inside a set.
+        axes: the axes of the forward pass.
+
+    Returns:
+        ``dx, projection, total``: the gradient of ``x``, and the two sums over ``axes``
+        that it needs, :math:`\sum \mathrm{d}\hat x\,\hat x` and
+        :math:`\sum \mathrm{d}\hat x`, with kept dimensions. When ``dy`` is passed for
+        ``dx_hat`` they are the gradients of gain and shift.
+
+    References:
+        Ioffe and Szegedy 2015, arXiv:1502.03167, section 3, in closed form.
+    """
+    m = max(_size(x_hat, axes), 1)
+    total = dx_hat.sum(axis=axes, keepdims=True)
+    projection = (dx_hat * x_hat).sum(axis=axes, keepdims=True)
+    return rstd * (dx_hat - total / m - x_hat * (projection / m)), projection, total
+
+
+class StandardizeAffine(torch.autograd.Function):
+    r"""Standardise over ``axes``, then scale and shift: one node of PyTorch's graph.
+
+    .. math:: y = \gamma \hat x + \beta
+
+    It keeps only its input and the statistics, and goes back by
+    :func:`standardize_backward`. ``apply(x, gamma, beta, axes, eps)`` returns
+    ``y, mu, var``. ``gamma`` and ``beta`` are None or broadcast against ``x``; the
+    statistics carry no gradient and are meant for running averages.
+
+    Note:
+        Half-precision inputs are computed in float32, and ``y`` has the dtype of ``x``.
+    """
+
+    generate_vmap_rule = True  # per-sample gradients: torch.func.vmap(grad(...))
+
+    @staticmethod
+    def forward(x, gamma, beta, axes, eps):
+        x_hat, mu, var, _ = standardize(at_least_float32(x), axes, eps)
+        if gamma is not None:
+            x_hat = x_hat * gamma
+        if beta is not None:
+            x_hat = x_hat + beta
+        return x_hat.to(x.dtype), mu, var
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, gamma, beta, ctx.axes, ctx.eps = inputs
+        ctx.has_beta = beta is not None
+        _, mu, var = output
+        ctx.mark_non_differentiable(mu, var)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, gamma, beta, mu, var)
+
+    @staticmethod
+    def backward(ctx, dy, _dmu, _dvar):
+        if dy is None:
+            return None, None, None, None, None
+        x, gamma, beta, mu, var = ctx.saved_tensors
+        x_dtype, x, dy = x.dtype, at_least_float32(x), at_least_float32(dy)
+        if torch.is_grad_enabled():
+            # A second derivative is being built, and the statistics depend on x:
+            # the saved ones carry no graph, and would be constants to it.
+            mu, var = moments(x, ctx.axes)
+        rstd = (var + ctx.eps) ** -0.5
+        x_hat = (x - mu) * rstd
+        if gamma is None or _constant_over(gamma, ctx.axes):
+            # The gain is one number per set: it may be applied after the sums, which
+            # then are the gradients of gain and shift and need not be taken twice.
+            scale = rstd if gamma is None else gamma * rstd
+            dx, dgamma, dbeta = standardize_backward(dy, x_hat, scale, ctx.axes)
+        else:
+            dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, ctx.axes)
+            dgamma, dbeta = dy * x_hat, dy
+        dgamma = None if gamma is None else dgamma.sum_to_size(gamma.shape).to(gamma.dtype)
+        dbeta = None if beta is None else dbeta.sum_to_size(beta.shape).to(beta.dtype)
+        return dx.to(x_dtype), dgamma, dbeta, None, None
+
+
+def _size(x, axes):
+    return math.prod([x.shape[axis] for axis in axes])  # a list: the compiler takes no generator
+
+
+def _constant_over(gamma, axes):
+    return all([gamma.shape[axis] == 1 for axis in axes])
