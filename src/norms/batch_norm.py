@@ -11,12 +11,12 @@ from norms import checks
 from norms.moments import StandardizeAffine, at_least_float32, standardize, standardize_backward
 
 __all__ = [
-    "batch_norm_forward",
-    "batch_norm_backward",
-    "batch_norm_inference",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
 ]
 
 
@@ -311,4 +311,3 @@ class BatchNorm3d(_BatchNorm):
 
 def _all_but_channels(x):
     return (0, *range(2, x.ndim))
-

@@ -7,10 +7,14 @@ import torch
 def floating_array(x, name="x"):
     """Return ``x`` as a NumPy array of floating point; refuse everything else."""
     if isinstance(x, torch.Tensor):
-        raise TypeError(f"{name} is a torch.Tensor; this function takes NumPy arrays: {name}.numpy()")
+        raise TypeError(
+            f"{name} is a torch.Tensor; this function takes NumPy arrays: {name}.numpy()"
+        )
     x = np.asarray(x)
     if not np.issubdtype(x.dtype, np.floating):
-        raise TypeError(f"{name} has dtype {x.dtype}; expected floating point: {name}.astype(float)")
+        raise TypeError(
+            f"{name} has dtype {x.dtype}; expected floating point: {name}.astype(float)"
+        )
     return x
 
 
@@ -18,7 +22,9 @@ def channel_vector(parameter, x, name):
     """Return a ``(C,)`` parameter shaped to broadcast along axis 1 of ``x``."""
     parameter = floating_array(parameter, name)
     if x.ndim < 2:
-        raise ValueError(f"x has shape {x.shape}; expected (N, C) or (N, C, *): x[None] adds a batch")
+        raise ValueError(
+            f"x has shape {x.shape}; expected (N, C) or (N, C, *): x[None] adds a batch"
+        )
     if parameter.shape != (x.shape[1],):
         raise ValueError(
             f"{name} has shape {parameter.shape}, but x of shape {x.shape} has C = {x.shape[1]} "
@@ -36,7 +42,9 @@ def positive_eps(eps):
 def input_rank(x, ranks):
     """Refuse a tensor whose number of dimensions is not one of ``ranks``."""
     if not isinstance(x, torch.Tensor):
-        raise TypeError(f"input is a {type(x).__name__}; expected a torch.Tensor: torch.as_tensor(x)")
+        raise TypeError(
+            f"input is a {type(x).__name__}; expected a torch.Tensor: torch.as_tensor(x)"
+        )
     if x.dim() not in ranks:
         shapes = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
         raise ValueError(

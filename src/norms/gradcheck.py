@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["check_backward", "numerical_gradient", "ArgumentError", "GradcheckResult"]
+__all__ = ["ArgumentError", "GradcheckResult", "check_backward", "numerical_gradient"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ def check_backward(forward, backward, shapes, *, tolerance=1e-6, seed=0, **optio
         errors = np.abs(analytic - numeric) / max(np.abs(numeric).max(initial=0.0), 1e-3)
         if not errors.size:
             continue
-        index = np.unravel_index(np.argmax(np.where(np.isnan(errors), np.inf, errors)), errors.shape)
+        index = np.unravel_index(
+            np.argmax(np.where(np.isnan(errors), np.inf, errors)), errors.shape
+        )
         worst.append(
             ArgumentError(
                 name,

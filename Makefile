@@ -1,0 +1,68 @@
+# `make book` builds the site, `make test` proves everything; `make help` lists the rest.
+# Each target sets up what it needs and can be repeated; README.md has the plain commands.
+
+PYTHON ?= python3
+CHAPTER ?=
+ALL ?=
+URL ?=
+PORT ?= 8000
+
+ifeq ($(OS),Windows_NT)
+  BIN := .venv/Scripts
+else
+  BIN := .venv/bin
+endif
+RUN := $(BIN)/python
+
+.PHONY: help book serve test run format lock address clean
+
+help:
+	@echo "make book               build the site into _build/html (sets up .venv first)"
+	@echo "make serve              build it and serve it on http://localhost:$(PORT)"
+	@echo "make test               unit tests, every notebook, strict build, site tests"
+	@echo "make run                re-execute the chapters whose sources changed"
+	@echo "make run ALL=1          re-execute all chapters"
+	@echo "make run CHAPTER=NAME   re-execute one, such as 02_batch_norm"
+	@echo "make format             format and lint code and notebooks"
+	@echo "make address URL=...    set the repository's address everywhere (for a fork)"
+	@echo "make lock               pin the requirements anew"
+	@echo "make clean              remove the built site (the environment stays)"
+
+book:
+	@$(PYTHON) tools/environment.py site
+	@$(RUN) tools/book.py
+
+serve: book
+	@echo "Serving http://localhost:$(PORT) (stop with Ctrl-C)"
+	@$(RUN) -m http.server $(PORT) --directory _build/html
+
+test:
+	@$(PYTHON) tools/environment.py all
+	@$(RUN) tools/browser.py
+	@echo "== unit tests"
+	@$(RUN) -m pytest tests --ignore=tests/site
+	@echo "== every notebook, executed and compared with its stored outputs"
+	@$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg --durations=5 chapters
+	@echo "== the site, built strictly"
+	@$(RUN) tools/book.py
+	@echo "== the site, in a browser"
+	@$(RUN) -m pytest tests/site
+
+run:
+	@$(PYTHON) tools/environment.py all
+	@$(RUN) tools/run_chapters.py $(if $(ALL),--all) $(CHAPTER)
+
+format:
+	@$(PYTHON) tools/environment.py all
+	@$(RUN) -m ruff format
+	@$(RUN) -m ruff check --fix
+
+# torch is pinned by hand: PyPI's Linux wheels bring CUDA, which the lock leaves out.
+lock:
+	@$(PYTHON) tools/lock.py
+
+address:
+	@$(PYTHON) tools/address.py $(URL)
+
+clean:
+	rm -rf _build
