@@ -34,6 +34,11 @@ def fill(app, docname, source):
         source[0] = source[0].replace(MARK, "\n".join(section(app, name) for name in modules(app)))
 
 
+def skip(app, what, name, obj, skipped, options):
+    # autodoc cannot see that a member of autoapi has no docstring, and would list it bare.
+    return True if skipped or not getattr(obj, "docstring", "") else None
+
+
 def outdated(app, env, added, changed, removed):
     """Rebuild the page when the source is newer: Sphinx does not know that it depends on it."""
     newest = max(path.stat().st_mtime for path in [package(app), *package(app).rglob("*.py")])
@@ -43,5 +48,6 @@ def outdated(app, env, added, changed, removed):
 
 def setup(app):
     app.connect("source-read", fill)
+    app.connect("autodoc-skip-member", skip)
     app.connect("env-get-outdated", outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

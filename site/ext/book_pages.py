@@ -1,25 +1,74 @@
-"""What every page needs and no setting offers."""
+"""What every page needs and no setting offers: vendored files, icons without a script, rebuilding in time."""
 
+import re
 from pathlib import Path
+from urllib.parse import quote
+
+from sphinx_design.icons import get_octicon_data
+
+# The theme names its icons after Font Awesome and draws them with 1.5 MB of script. The few that it uses are
+# drawn here by a style sheet, from the Octicons that sphinx-design brings along.
+ICONS = {
+    "angle-left": "chevron-left",
+    "angle-right": "chevron-right",
+    "arrow-up": "arrow-up",
+    "bars": "three-bars",
+    "circle-half-stroke": "circle",
+    "code": "code",
+    "download": "download",
+    "file": "file",
+    "file-lines": "file",
+    "file-pdf": "file",
+    "github": "mark-github",
+    "lightbulb": "light-bulb",
+    "list": "list-unordered",
+    "magnifying-glass": "search",
+    "moon": "moon",
+    "outdent": "sidebar-expand",
+    "pencil": "pencil",
+    "pencil-alt": "pencil",
+    "rocket": "rocket",
+    "sun": "sun",
+    "xmark": "x",
+}
+MASK = """.fa-solid, .fas, .fab {
+  display: inline-block; width: 1em; height: 1em; background: currentColor;
+  -webkit-mask: var(--icon) center / contain no-repeat; mask: var(--icon) center / contain no-repeat;
+}
+@media (forced-colors: active) { .fa-solid, .fas, .fab { background: ButtonText; } }
+"""
+
+
+def icon_rules():
+    data = get_octicon_data()
+    for name, octicon in ICONS.items():
+        height, drawn = max(data[octicon]["heights"].items(), key=lambda item: int(item[0]))
+        path = re.sub(r'\s*fill="[^"]*"', "", drawn["path"])
+        if name == "circle-half-stroke":
+            path = f'{path}<path d="M12 2v20a10 10 0 0 0 0-20z"/>'
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {drawn["width"]} {height}">{path}</svg>'
+        yield f'.fa-{name} {{ --icon: url("data:image/svg+xml,{quote(svg)}"); }}'
 
 
 def add_vendored(app):
     # Not in `_static`: Jupyter Book would load every style sheet in there on every page.
     app.config.html_static_path.append(str(Path(app.srcdir, "site", "vendor")))
+    static = Path(app.outdir, "_static")
+    static.mkdir(parents=True, exist_ok=True)
+    (static / "icons.css").write_text(MASK + "\n".join(icon_rules()) + "\n", encoding="utf-8")
 
 
-def drop_thebe(app, pagename, templatename, context, doctree):
-    # Jupyter Book always loads Thebe, twice, which is an error in the console and an address on a CDN.
-    for kind in ("script_files", "css_files"):
-        context[kind] = [file for file in context.get(kind, []) if not _is_thebe(file)]
-
-
-def _is_thebe(file) -> bool:
-    body = getattr(file, "attributes", {}).get("body") or ""
-    return "thebe" in f"{getattr(file, 'filename', '')}{body}".lower()
+def outdated(app, env, added, changed, removed):
+    """Read everything again when the site's own code is newer: Sphinx watches pages and settings only."""
+    site = Path(app.srcdir, "site")
+    newest = max(path.stat().st_mtime for part in ("ext", "templates") for path in site.joinpath(part).rglob("*.*"))
+    return [name for name, read in env.all_docs.items() if newest * 1e6 > read]
 
 
 def setup(app):
+    # Jupyter Book sets an option of sphinx_comments, which we do not load.
+    app.add_config_value("comments_config", {}, "")
+    app.add_css_file("icons.css")
     app.connect("builder-inited", add_vendored)
-    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("env-get-outdated", outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,16 @@
+// What scrolls sideways must be reachable by keyboard, and only the browser knows what does:
+// it depends on the width of the window. The theme does the same for code and outputs.
+const scrollable = ".katex-display > .katex > .katex-html, div.math, .pst-scrollable-table-container, .sig";
+
+function mark() {
+  for (const box of document.querySelectorAll(scrollable)) {
+    const overflows = box.scrollWidth > box.clientWidth + 1;
+    if (overflows) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+}
+
+addEventListener("load", mark);
+addEventListener("resize", mark);
+// A folded formula has no width until it is opened.
+addEventListener("toggle", mark, true);

@@ -1,0 +1,115 @@
+"""`{sheets}`: the index sets of the seven norms, drawn in the page itself.
+
+One flat sheet for all norms: 4 samples by 6 channels, each cell a map of 3 by 3. What shares statistics is tinted
+in the norm's colour, and the same element is outlined every time. For the two norms of the weights, the sheet is W.
+"""
+
+from dataclasses import dataclass
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.util.docutils import SphinxDirective
+
+ROWS, COLUMNS, MAP = 4, 6, 3
+PIXEL, STEP = 6, 21  # one element; from one map to the next
+ROW, COLUMN, CENTRE = 1, 2, 1  # the outlined element, in the row's and column's map
+REST, INK = "#E9E7E1", "#222832"
+
+
+@dataclass(frozen=True)
+class Norm:
+    word: str  # the module's name, and the chapter's
+    title: str
+    colour: str
+    rows: range
+    columns: range
+    over: str  # what shares statistics, in words
+    strip: str  # where the parameters run: "columns", "row", "rows", "one"
+    parameters: str
+    sheet: str = "x"
+
+
+EVERY_ROW, EVERY_COLUMN = range(ROWS), range(COLUMNS)
+ONE_ROW, ONE_COLUMN = range(ROW, ROW + 1), range(COLUMN, COLUMN + 1)
+
+NORMS = (
+    Norm("batch_norm", "Batch norm", "#3E64B0", EVERY_ROW, ONE_COLUMN, "one channel, over all samples and the whole map", "columns", "γ and β"),
+    Norm("layer_norm", "Layer norm", "#885C27", ONE_ROW, EVERY_COLUMN, "one sample, over all its features", "columns", "γ and β"),
+    Norm("rms_norm", "RMS norm", "#C479AC", ONE_ROW, EVERY_COLUMN, "one sample, over all its features; no mean is subtracted", "columns", "γ"),
+    Norm("instance_norm", "Instance norm", "#929105", ONE_ROW, ONE_COLUMN, "one channel of one sample, over its map", "columns", "γ and β"),
+    Norm("group_norm", "Group norm", "#489A7A", ONE_ROW, range(3), "one sample, over a group of channels", "columns", "γ and β"),
+    Norm("weight_norm", "Weight norm", "#9379FD", ONE_ROW, EVERY_COLUMN, "the weights of one output: their length is set free", "rows", "g", "W"),
+    Norm("spectral_norm", "Spectral norm", "#C55E59", EVERY_ROW, EVERY_COLUMN, "all weights: their largest singular value becomes 1", "none", "", "W"),
+)
+
+
+def drawing(norm: Norm) -> str:
+    """Return the sheet as SVG. Every length is a whole number, so the edges stay sharp."""
+    parts = []
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            inside = row in norm.rows and column in norm.columns
+            paint = f'fill="{norm.colour}" fill-opacity=".35"' if inside else f'fill="{REST}"'
+            x, y = column * STEP, row * STEP
+            path = "".join(
+                f"M{x + j * PIXEL} {y + i * PIXEL}h{PIXEL - 1}v{PIXEL - 1}h-{PIXEL - 1}z" for i in range(MAP) for j in range(MAP)
+            )
+            parts.append(f'<path d="{path}" {paint}/>')
+    x, y = COLUMN * STEP + CENTRE * PIXEL, ROW * STEP + CENTRE * PIXEL
+    parts.append(f'<rect x="{x - 0.5}" y="{y - 0.5}" width="{PIXEL}" height="{PIXEL}" fill="none" stroke="{INK}" stroke-width="1.5"/>')
+    parts.extend(strip(norm))
+    width, height = COLUMNS * STEP + 11, ROWS * STEP + 11
+    what = "weights" if norm.sheet == "W" else "activations"
+    name = f"{norm.title}: on a sheet of {what}, what shares statistics is {norm.over}."
+    return f'<svg viewBox="-1 -1 {width} {height}" role="img" aria-label="{name}">{"".join(parts)}</svg>'
+
+
+def strip(norm: Norm):
+    """Yield the parameters' cells, beside the axis along which they are learned."""
+    side = MAP * PIXEL - 1
+    count = {"columns": COLUMNS, "rows": ROWS}.get(norm.strip, 0)
+    for k in range(count):
+        mine = k == (COLUMN if norm.strip == "columns" else ROW)
+        paint = f'fill="{norm.colour}"' if mine else f'fill="{REST}"'
+        x, y, w, h = (k * STEP, ROWS * STEP + 2, side, 5) if norm.strip == "columns" else (COLUMNS * STEP + 2, k * STEP, 5, side)
+        yield f'<rect x="{x}" y="{y}" width="{w}" height="{h}" {paint}/>'
+
+
+class Sheets(SphinxDirective):
+    """Seven cards. A card links to its chapter when there is one; until then it says that it is to come.
+
+    The content gives what is known of the written ones: `batch_norm: 35 min to read, 60 s to run`.
+    """
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        known = dict(line.split(":", 1) for line in self.content if ":" in line)
+        chapters = {name.split("_", 1)[1]: name for name in self.chapters()}
+        box = nodes.container(classes=["sheets"])
+        for norm in NORMS:
+            box += self.card(norm, chapters.get(norm.word), known.get(norm.word, "").strip())
+        return [box]
+
+    def chapters(self) -> list[str]:
+        docs = (name.removeprefix("chapters/") for name in self.env.found_docs if name.startswith("chapters/"))
+        return [name for name in docs if "_" in name]
+
+    def card(self, norm: Norm, chapter: str | None, known: str) -> nodes.Node:
+        card = nodes.container(classes=["sheet", "written" if chapter else "to-come"])
+        card += nodes.raw("", drawing(norm), format="html")
+        name = nodes.paragraph(classes=["sheet-name"])
+        if chapter:
+            where = {"refdomain": "std", "reftype": "doc", "reftarget": f"/chapters/{chapter}", "refexplicit": True}
+            name += pending_xref("", nodes.inline("", norm.title), refdoc=self.env.docname, refwarn=True, **where)
+        else:
+            name += nodes.Text(norm.title)
+        card += name
+        card += nodes.paragraph("", norm.over[0].upper() + norm.over[1:] + ".", classes=["sheet-over"])
+        card += nodes.paragraph("", known or "To come.", classes=["sheet-known"])
+        return card
+
+
+def setup(app):
+    app.add_directive("sheets", Sheets)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
