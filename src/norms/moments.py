@@ -150,7 +150,7 @@ class StandardizeAffine(torch.autograd.Function):
             mu, var = moments(x, ctx.axes)
         rstd = (var + ctx.eps) ** -0.5
         x_hat = (x - mu) * rstd
-        if gamma is None or _constant_over(gamma, ctx.axes):
+        if gamma is None or _constant_over(gamma, x, ctx.axes):
             # The gain is one number per set: it may be applied after the sums, which
             # then are the gradients of gain and shift and need not be taken twice.
             scale = rstd if gamma is None else gamma * rstd
@@ -167,5 +167,6 @@ def _size(x, axes):
     return math.prod([x.shape[axis] for axis in axes])  # a list: the compiler takes no generator
 
 
-def _constant_over(gamma, axes):
-    return all([gamma.shape[axis] == 1 for axis in axes])
+def _constant_over(gamma, x, axes):
+    shape = (1,) * (x.dim() - gamma.dim()) + tuple(gamma.shape)  # broadcasting aligns on the right
+    return all([shape[axis] == 1 for axis in axes])
