@@ -35,8 +35,15 @@ def fill(app, docname, source):
 
 
 def skip(app, what, name, obj, skipped, options):
-    # autodoc cannot see that a member of autoapi has no docstring, and would list it bare.
-    return True if skipped or not getattr(obj, "docstring", "") else None
+    """Show what a module's `__all__` names, else what it defines; of a class what has a docstring."""
+    documented = bool(getattr(obj, "docstring", ""))  # autodoc cannot tell for autoapi's objects
+    if what != "apimodule":
+        return skipped or not documented
+    module = app.env.autoapi_objects.get(obj.id.rpartition(".")[0])
+    named = module.obj["all"] if module else None
+    if obj.imported:
+        return True  # it has its place in the module that defines it
+    return name not in named if named is not None else skipped or not documented
 
 
 def outdated(app, env, added, changed, removed):

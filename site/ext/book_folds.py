@@ -27,6 +27,22 @@ class fold_title(nodes.TextElement):
     """What one clicks on."""
 
 
+class FoldDesignDropdowns(SphinxPostTransform):
+    """`{dropdown}` of sphinx-design: the same fold, so that the book has one."""
+
+    default_priority = 190  # before sphinx-design makes its own of them
+    formats = ("html",)
+
+    def run(self, **kwargs):
+        for node in list(self.document.findall(nodes.container)):
+            if node.get("design_component") == "dropdown":
+                children = list(node.children)
+                words = children.pop(0).children if node["has_title"] else [nodes.Text("More")]
+                new = fold("", fold_title("", "", *words), *children, ids=node["ids"], classes=["fold"])
+                new["opened"] = node["opened"]
+                node.parent.replace(node, new)
+
+
 class FoldDropdowns(SphinxPostTransform):
     default_priority = 900  # after sphinx-exercise has made its titles
     formats = ("html",)
@@ -48,7 +64,8 @@ class FoldDropdowns(SphinxPostTransform):
 
 
 def visit_fold(self, node):
-    self.body.append(self.starttag(node, "details"))
+    attributes = {"open": "open"} if node.get("opened") else {}
+    self.body.append(self.starttag(node, "details", **attributes))
 
 
 def depart_fold(self, node):
@@ -65,7 +82,8 @@ def depart_title(self, node):
 
 def visit_hidden_cell(self, node):
     # MyST-NB's own summary carries an aria-label that contradicts its text.
-    words = node["prompt_show"]
+    has_output = any(child.get("nb_element") == "cell_code_output" for child in node.children)
+    words = node["prompt_show"] if has_output or node["prompt_show"] != "content" else "source"
     self.body.append(f'<details class="fold fold-code">\n<summary>{escape(PROMPTS.get(words, words))}</summary>\n')
 
 
@@ -73,5 +91,6 @@ def setup(app):
     app.add_node(fold, html=(visit_fold, depart_fold))
     app.add_node(fold_title, html=(visit_title, depart_title))
     app.add_node(HideCodeCellNode, override=True, html=(visit_hidden_cell, depart_fold))
+    app.add_post_transform(FoldDesignDropdowns)
     app.add_post_transform(FoldDropdowns)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
