@@ -1,0 +1,1 @@
+"""What the chapters run: seeded, offline, sized for two CPU cores."""

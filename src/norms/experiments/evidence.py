@@ -1,0 +1,55 @@
+"""From runs to statements: intervals, and sentences whose numbers come from the code."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from IPython.display import Markdown, display
+from scipy import stats
+
+__all__ = ["Interval", "interval", "paired", "say"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval over n seeds."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __format__(self, spec):
+        spec = spec or ".1f"
+        return f"{self.mean:{spec}} (95 % interval {self.low:{spec}} to {self.high:{spec}})"
+
+    def __str__(self):
+        return f"{self:.1f}"
+
+
+def interval(values):
+    """Return the mean of ``values`` and the 95 % interval of Student's t.
+
+    It covers the draw of the seeds (initial weights and order of the batches), not the
+    choice of the data.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"values has shape {values.shape}; an interval needs at least two seeds")
+    mean = float(values.mean())
+    if np.ptp(values) == 0:
+        return Interval(mean, mean, mean, len(values))
+    low, high = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    return Interval(mean, float(low), float(high), len(values))
+
+
+def paired(a, b):
+    """Return the interval of ``a - b``, seed by seed."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape:
+        raise ValueError(f"a has shape {a.shape} and b {b.shape}: pairs need the same seeds")
+    return interval(a - b)
+
+
+def say(sentence):
+    """Show a sentence with measured numbers as Markdown."""
+    display(Markdown(sentence))
