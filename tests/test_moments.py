@@ -1,0 +1,186 @@
+"""Statistics over some axes, and standardisation: against the formulas and against autograd."""
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from norms.moments import (
+    StandardizeAffine,
+    at_least_float32,
+    moments,
+    standardize,
+    standardize_backward,
+)
+
+EPS = 1e-5
+SHAPE = (4, 3, 5, 6)
+AXES = [(0,), (1,), (-1,), (0, 2, 3), (1, 2, 3), (2, 3), (-2, -1), (0, 1, 2, 3)]
+every_axes = pytest.mark.parametrize("axes", AXES, ids=str)
+
+
+@pytest.fixture
+def x(rng):
+    return 2.0 + 3.0 * rng.normal(size=SHAPE)
+
+
+@every_axes
+def test_moments_are_numpys_mean_and_biased_variance(x, axes):
+    mu, var = moments(x, axes)
+    np.testing.assert_allclose(mu, x.mean(axis=axes, keepdims=True), rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(var, x.var(axis=axes, keepdims=True), rtol=1e-14)
+
+
+@every_axes
+def test_standardize_leaves_mean_zero_and_variance_short_of_one_by_eps(x, axes):
+    x_hat, mu, var, rstd = standardize(
+        1e-3 * x, axes, EPS
+    )  # a variance near eps shows where eps is
+    np.testing.assert_allclose(x_hat.mean(axis=axes), 0.0, atol=1e-13)
+    np.testing.assert_allclose(x_hat.var(axis=axes, keepdims=True), var / (var + EPS), rtol=1e-12)
+    np.testing.assert_allclose(rstd, 1 / np.sqrt(var + EPS), rtol=1e-15)
+    np.testing.assert_allclose(x_hat, (1e-3 * x - mu) * rstd, rtol=1e-15)
+
+
+@every_axes
+def test_numpy_and_torch_agree_to_the_last_digits(x, axes):
+    arrays = standardize(x, axes, EPS)
+    tensors = standardize(torch.from_numpy(x), axes, EPS)
+    for array, tensor in zip(arrays, tensors, strict=True):
+        assert array.shape == tuple(tensor.shape)
+        # The two libraries add in another order: a few units in the last place (2e-16).
+        np.testing.assert_allclose(tensor.numpy(), array, rtol=2e-15, atol=2e-15)
+
+
+def test_variance_survives_a_large_mean(rng):
+    spread = rng.normal(size=1000)
+    _, var = moments(1e8 + spread, (0,))
+    # Storing 1e8 + spread rounds at 1.5e-8; E[x^2] - E[x]^2 would be off by 1e16 * 1e-16, all of it.
+    np.testing.assert_allclose(var, spread.var(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((0, 3), (0,)), ((4, 3, 0), (0, 2))])
+def test_an_empty_set_has_mean_and_variance_zero(shape, axes):
+    for x in (np.zeros(shape), torch.zeros(shape)):
+        x_hat, mu, var, _ = standardize(x, axes, EPS)
+        assert tuple(x_hat.shape) == shape
+        assert not mu.any()
+        assert not var.any()
+        dx, _, _ = standardize_backward(x_hat, x_hat, var, axes)
+        assert tuple(dx.shape) == shape
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("float16", "float32"), ("float32", "float32"), ("float64", "float64")],
+)
+def test_half_precision_is_computed_in_float32(given, kept):
+    assert at_least_float32(np.ones(2, dtype=given)).dtype == kept
+    assert at_least_float32(torch.ones(2, dtype=getattr(torch, given))).dtype == getattr(
+        torch, kept
+    )
+    assert at_least_float32(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+@every_axes
+def test_backward_equals_autograd(x, axes, rng):
+    dx_hat = rng.normal(size=SHAPE)
+    leaf = torch.from_numpy(x).requires_grad_()
+    standardize(leaf, axes, EPS)[0].backward(torch.from_numpy(dx_hat))
+    x_hat, _, _, rstd = standardize(x, axes, EPS)
+    dx, projection, total = standardize_backward(dx_hat, x_hat, rstd, axes)
+    np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(projection, (dx_hat * x_hat).sum(axis=axes, keepdims=True))
+    np.testing.assert_allclose(total, dx_hat.sum(axis=axes, keepdims=True))
+
+
+@every_axes
+def test_backward_removes_the_directions_that_the_forward_removed(x, axes, rng):
+    x_hat, _, _, rstd = standardize(x, axes, EPS)
+    dx, projection, _ = standardize_backward(rng.normal(size=SHAPE), x_hat, rstd, axes)
+    np.testing.assert_allclose(dx.sum(axis=axes), 0.0, atol=1e-12)
+    # <x_hat, dx> is zero but for eps: what is left is exactly r^3 eps <dx_hat, x_hat>.
+    left = (x_hat * dx).sum(axis=axes, keepdims=True)
+    np.testing.assert_allclose(left, rstd**3 * EPS * projection, atol=1e-12)
+
+
+def test_a_gain_constant_over_each_set_may_ride_on_the_deviation(x, rng):
+    axes, gamma, dy = (0, 2, 3), rng.normal(size=(1, 3, 1, 1)), rng.normal(size=SHAPE)
+    x_hat, _, _, rstd = standardize(x, axes, EPS)
+    after, _, _ = standardize_backward(dy, x_hat, gamma * rstd, axes)
+    before, _, _ = standardize_backward(dy * gamma, x_hat, rstd, axes)
+    np.testing.assert_allclose(after, before, rtol=1e-12, atol=1e-15)
+
+
+# StandardizeAffine: the one autograd node of the layers. The axes and the gain's shape say which norm.
+NODES = {
+    "batch": ((0, 2), (1, 3, 1), (1, 3, 1)),
+    "instance": ((2,), (1, 3, 1), (1, 3, 1)),
+    "layer": ((1, 2), (3, 4), (3, 4)),
+    "layer, last axis": ((-1,), (4,), (4,)),
+    "gain of lower rank varies on axis 1": ((1,), (3, 1), (3, 1)),
+    "gain on every axis": ((0, 2), (2, 3, 4), (2, 3, 4)),
+    "no gain": ((0, 2), None, (1, 3, 1)),
+    "no shift": ((0, 2), (1, 3, 1), None),
+    "gain inside the set, no shift": ((1, 2), (3, 4), None),
+    "neither": ((1, 2), None, None),
+}
+every_node = pytest.mark.parametrize(("axes", "gain", "shift"), NODES.values(), ids=NODES)
+
+
+def draw(shape):
+    return None if shape is None else torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+def composed(x, gamma, beta, axes):
+    """Say the same with ordinary operations, for autograd to differentiate."""
+    centred = x - x.mean(axes, keepdim=True)
+    y = centred / (centred.square().mean(axes, keepdim=True) + EPS).sqrt()
+    y = y if gamma is None else y * gamma
+    return y if beta is None else y + beta
+
+
+@every_node
+def test_node_equals_the_same_operations_under_autograd(axes, gain, shift):
+    x, gamma, beta = draw((2, 3, 4)), draw(gain), draw(shift)
+    y, mu, var = StandardizeAffine.apply(x, gamma, beta, axes, EPS)
+    expected = composed(x, gamma, beta, axes)
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(mu, x.mean(axes, keepdim=True).detach())
+    torch.testing.assert_close(var, x.var(axes, correction=0, keepdim=True).detach())
+    leaves = [leaf for leaf in (x, gamma, beta) if leaf is not None]
+    dy = torch.randn_like(y)
+    for ours, theirs in zip(
+        torch.autograd.grad(y, leaves, dy), torch.autograd.grad(expected, leaves, dy), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-13)
+
+
+@every_node
+def test_node_has_first_and_second_derivatives(axes, gain, shift):
+    arrays = (draw((2, 3, 4)), draw(gain), draw(shift))
+
+    def node(*arrays):
+        return StandardizeAffine.apply(*arrays, axes, EPS)[0]
+
+    assert gradcheck(node, arrays)
+    assert gradgradcheck(node, arrays)
+
+
+def test_statistics_of_the_node_carry_no_graph():
+    x = draw((4, 3))
+    y, mu, var = StandardizeAffine.apply(x, None, None, (0,), EPS)
+    assert y.requires_grad
+    assert not mu.requires_grad
+    assert not var.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_node_keeps_the_dtypes_of_its_arguments(dtype):
+    x = torch.randn(8, 3, dtype=dtype, requires_grad=True)
+    gamma = torch.randn(1, 3, requires_grad=True)
+    beta = torch.randn(1, 3, requires_grad=True)
+    y, mu, var = StandardizeAffine.apply(x, gamma, beta, (0,), EPS)
+    y.backward(torch.ones_like(y))
+    assert y.dtype == x.grad.dtype == dtype
+    assert mu.dtype == var.dtype == gamma.grad.dtype == beta.grad.dtype == torch.float32
