@@ -1,6 +1,6 @@
 // What scrolls sideways must be reachable by keyboard, and only the browser knows what does:
-// it depends on the width of the window. The theme does the same for code and outputs.
-const scrollable = ".katex-display, .pst-scrollable-table-container, .output.text_html, .sig";
+// it depends on the width of the window. The theme does this for code, but not after a change of width.
+const scrollable = "pre, .katex-display, .pst-scrollable-table-container, .output.text_html, .sig";
 
 function mark() {
   for (const box of document.querySelectorAll(scrollable)) {

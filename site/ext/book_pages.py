@@ -1,6 +1,7 @@
 """What every page needs and no setting offers: vendored files, icons without a script, rebuilding in time."""
 
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -58,10 +59,30 @@ def add_vendored(app):
     (static / "icons.css").write_text(MASK + "\n".join(icon_rules()) + "\n", encoding="utf-8")
 
 
+def mend(app, pagename, templatename, context, doctree):
+    """Small faults of the HTML that screen readers stumble over."""
+    body = context.get("body", "")
+    # An empty head cell names no column.
+    body = re.sub(r"<th([^>]*)>((?:<p></p>|\s)*)</th>", r"<td\1>\2</td>", body)
+    # docutils marks references with a role that has been withdrawn, in a list without items.
+    context["body"] = re.sub(r' role="(?:doc-biblioentry|list)"(?=[^>]*>)', "", body)
+
+
+def make_index(app, exception):
+    # Else the front page is a redirect, which flashes and has neither title nor language.
+    front = Path(app.outdir, f"{app.config.master_doc}.html")
+    if exception is None and front.exists():
+        shutil.copyfile(front, front.with_name("index.html"))
+
+
 def outdated(app, env, added, changed, removed):
     """Read everything again when the site's own code is newer: Sphinx watches pages and settings only."""
     site = Path(app.srcdir, "site")
-    newest = max(path.stat().st_mtime for part in ("ext", "templates") for path in site.joinpath(part).rglob("*.*"))
+    newest = max(
+        path.stat().st_mtime
+        for part in ("ext", "templates")
+        for path in site.joinpath(part).rglob("*.*")
+    )
     return [name for name, read in env.all_docs.items() if newest * 1e6 > read]
 
 
@@ -70,5 +91,7 @@ def setup(app):
     app.add_config_value("comments_config", {}, "")
     app.add_css_file("icons.css")
     app.connect("builder-inited", add_vendored)
+    app.connect("html-page-context", mend)
+    app.connect("build-finished", make_index)
     app.connect("env-get-outdated", outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -33,13 +33,78 @@ EVERY_ROW, EVERY_COLUMN = range(ROWS), range(COLUMNS)
 ONE_ROW, ONE_COLUMN = range(ROW, ROW + 1), range(COLUMN, COLUMN + 1)
 
 NORMS = (
-    Norm("batch_norm", "Batch norm", "#3E64B0", EVERY_ROW, ONE_COLUMN, "one channel, over all samples and the whole map", "columns", "γ and β"),
-    Norm("layer_norm", "Layer norm", "#885C27", ONE_ROW, EVERY_COLUMN, "one sample, over all its features", "columns", "γ and β"),
-    Norm("rms_norm", "RMS norm", "#C479AC", ONE_ROW, EVERY_COLUMN, "one sample, over all its features; no mean is subtracted", "columns", "γ"),
-    Norm("instance_norm", "Instance norm", "#929105", ONE_ROW, ONE_COLUMN, "one channel of one sample, over its map", "columns", "γ and β"),
-    Norm("group_norm", "Group norm", "#489A7A", ONE_ROW, range(3), "one sample, over a group of channels", "columns", "γ and β"),
-    Norm("weight_norm", "Weight norm", "#9379FD", ONE_ROW, EVERY_COLUMN, "the weights of one output: their length is set free", "rows", "g", "W"),
-    Norm("spectral_norm", "Spectral norm", "#C55E59", EVERY_ROW, EVERY_COLUMN, "all weights: their largest singular value becomes 1", "none", "", "W"),
+    Norm(
+        "batch_norm",
+        "Batch norm",
+        "#3E64B0",
+        EVERY_ROW,
+        ONE_COLUMN,
+        "one channel, over all samples and the whole map",
+        "columns",
+        "γ and β",
+    ),
+    Norm(
+        "layer_norm",
+        "Layer norm",
+        "#885C27",
+        ONE_ROW,
+        EVERY_COLUMN,
+        "one sample, over all its features",
+        "columns",
+        "γ and β",
+    ),
+    Norm(
+        "rms_norm",
+        "RMS norm",
+        "#C479AC",
+        ONE_ROW,
+        EVERY_COLUMN,
+        "one sample, over all its features; no mean is subtracted",
+        "columns",
+        "γ",
+    ),
+    Norm(
+        "instance_norm",
+        "Instance norm",
+        "#929105",
+        ONE_ROW,
+        ONE_COLUMN,
+        "one channel of one sample, over its map",
+        "columns",
+        "γ and β",
+    ),
+    Norm(
+        "group_norm",
+        "Group norm",
+        "#489A7A",
+        ONE_ROW,
+        range(3),
+        "one sample, over a group of channels",
+        "columns",
+        "γ and β",
+    ),
+    Norm(
+        "weight_norm",
+        "Weight norm",
+        "#9379FD",
+        ONE_ROW,
+        EVERY_COLUMN,
+        "the weights of one output: their length is set free",
+        "rows",
+        "g",
+        "W",
+    ),
+    Norm(
+        "spectral_norm",
+        "Spectral norm",
+        "#C55E59",
+        EVERY_ROW,
+        EVERY_COLUMN,
+        "all weights: their largest singular value becomes 1",
+        "none",
+        "",
+        "W",
+    ),
 )
 
 
@@ -52,11 +117,15 @@ def drawing(norm: Norm) -> str:
             paint = f'fill="{norm.colour}" fill-opacity=".35"' if inside else f'fill="{REST}"'
             x, y = column * STEP, row * STEP
             path = "".join(
-                f"M{x + j * PIXEL} {y + i * PIXEL}h{PIXEL - 1}v{PIXEL - 1}h-{PIXEL - 1}z" for i in range(MAP) for j in range(MAP)
+                f"M{x + j * PIXEL} {y + i * PIXEL}h{PIXEL - 1}v{PIXEL - 1}h-{PIXEL - 1}z"
+                for i in range(MAP)
+                for j in range(MAP)
             )
             parts.append(f'<path d="{path}" {paint}/>')
     x, y = COLUMN * STEP + CENTRE * PIXEL, ROW * STEP + CENTRE * PIXEL
-    parts.append(f'<rect x="{x - 0.5}" y="{y - 0.5}" width="{PIXEL}" height="{PIXEL}" fill="none" stroke="{INK}" stroke-width="1.5"/>')
+    parts.append(
+        f'<rect x="{x - 0.5}" y="{y - 0.5}" width="{PIXEL}" height="{PIXEL}" fill="none" stroke="{INK}" stroke-width="1.5"/>'
+    )
     parts.extend(strip(norm))
     width, height = COLUMNS * STEP + 11, ROWS * STEP + 11
     what = "weights" if norm.sheet == "W" else "activations"
@@ -71,7 +140,11 @@ def strip(norm: Norm):
     for k in range(count):
         mine = k == (COLUMN if norm.strip == "columns" else ROW)
         paint = f'fill="{norm.colour}"' if mine else f'fill="{REST}"'
-        x, y, w, h = (k * STEP, ROWS * STEP + 2, side, 5) if norm.strip == "columns" else (COLUMNS * STEP + 2, k * STEP, 5, side)
+        x, y, w, h = (
+            (k * STEP, ROWS * STEP + 2, side, 5)
+            if norm.strip == "columns"
+            else (COLUMNS * STEP + 2, k * STEP, 5, side)
+        )
         yield f'<rect x="{x}" y="{y}" width="{w}" height="{h}" {paint}/>'
 
 
@@ -92,7 +165,11 @@ class Sheets(SphinxDirective):
         return [box]
 
     def chapters(self) -> list[str]:
-        docs = (name.removeprefix("chapters/") for name in self.env.found_docs if name.startswith("chapters/"))
+        docs = (
+            name.removeprefix("chapters/")
+            for name in self.env.found_docs
+            if name.startswith("chapters/")
+        )
         return [name for name in docs if "_" in name]
 
     def card(self, norm: Norm, chapter: str | None, known: str) -> nodes.Node:
@@ -100,12 +177,21 @@ class Sheets(SphinxDirective):
         card += nodes.raw("", drawing(norm), format="html")
         name = nodes.paragraph(classes=["sheet-name"])
         if chapter:
-            where = {"refdomain": "std", "reftype": "doc", "reftarget": f"/chapters/{chapter}", "refexplicit": True}
-            name += pending_xref("", nodes.inline("", norm.title), refdoc=self.env.docname, refwarn=True, **where)
+            where = {
+                "refdomain": "std",
+                "reftype": "doc",
+                "reftarget": f"/chapters/{chapter}",
+                "refexplicit": True,
+            }
+            name += pending_xref(
+                "", nodes.inline("", norm.title), refdoc=self.env.docname, refwarn=True, **where
+            )
         else:
             name += nodes.Text(norm.title)
         card += name
-        card += nodes.paragraph("", norm.over[0].upper() + norm.over[1:] + ".", classes=["sheet-over"])
+        card += nodes.paragraph(
+            "", norm.over[0].upper() + norm.over[1:] + ".", classes=["sheet-over"]
+        )
         card += nodes.paragraph("", known or "To come.", classes=["sheet-known"])
         return card
 

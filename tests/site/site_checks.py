@@ -1,0 +1,100 @@
+"""Faults of a page that its HTML shows. Each check returns the faults in words: none is what we want."""
+
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bs4 import BeautifulSoup
+
+NOT_PROSE = ("script", "style", "pre", "code", "annotation", "title")
+RAW_TEX = re.compile(r"\\\(|\\\[|\$\$|\\begin\{|\\frac|(?<![\w\\])\$(?=\S)[^$\n]*\\[a-z]")
+FILE_NAME = re.compile(r"^\S+\.(png|svg|jpe?g|gif|webp)$|^[0-9a-f]{16,}$", re.I)
+
+
+def parse(html: str) -> BeautifulSoup:
+    return BeautifulSoup(html, "html5lib" if len(html) < 100_000 else "html.parser")
+
+
+@cache
+def page(path: Path) -> BeautifulSoup:
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def maths(soup) -> list[str]:
+    """Formulas that KaTeX did not render, and TeX that reached the reader."""
+    faults = [f"KaTeX error: {node.get_text()[:60]}" for node in soup.select(".katex-error")]
+    faults += [
+        f"not rendered: {node.get_text()[:60]}"
+        for node in soup.select("span.math, div.math")
+        if not node.select_one(".katex")
+    ]
+    for text in soup.find_all(string=RAW_TEX):
+        if not any(parent.name in NOT_PROSE for parent in text.parents):
+            faults.append(f"raw TeX: {text.strip()[:60]}")
+    return faults
+
+
+def alternatives(soup) -> list[str]:
+    """Pictures without words."""
+    faults = []
+    for picture in (soup.select_one("article") or soup).select("img, svg[role=img]"):
+        words = picture.get("alt" if picture.name == "img" else "aria-label", "").strip()
+        if not words:
+            faults.append(f"no alternative text: {str(picture)[:80]}")
+        elif FILE_NAME.match(words):
+            faults.append(f"a file name as alternative text: {words}")
+    return faults
+
+
+def folds(soup) -> list[str]:
+    """Folds that show their content at load, or that need a script to fold."""
+    faults = [
+        f"open: {node.get_text()[:40].strip()}" for node in soup.select("article details[open]")
+    ]
+    faults += [
+        f"folded by a script only: {node.get_text()[:40].strip()}"
+        for node in soup.select("article .admonition.dropdown, article .toggle")
+    ]
+    return faults
+
+
+def outside(soup) -> list[str]:
+    """What the browser would fetch from elsewhere."""
+    faults = []
+    for node in soup.select("[src], link[href], object[data], [srcset]"):
+        if node.name == "link" and {"canonical", "license"} & set(node.get("rel", [])):
+            continue
+        for attribute in ("src", "href", "data", "srcset"):
+            if re.match(r"(https?:)?//", node.get(attribute, "").strip()):
+                faults.append(f"{node.name} {attribute}={node[attribute]}")
+    return faults
+
+
+def links(path: Path, site: Path) -> list[str]:
+    """Links and files of the page that are not there."""
+    faults = []
+    for node in page(path).select("[href], [src]"):
+        address = node.get("href", node.get("src")).strip()
+        parts = urlsplit(address)
+        if parts.scheme or address.startswith("//"):
+            continue
+        if parts.path.startswith("/"):
+            faults.append(f"{address}: from the root, so broken in a folder and from a file")
+            continue
+        target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        if not target.is_file() or site.resolve() not in target.parents:
+            faults.append(f"{address}: no such file")
+        elif parts.fragment and target.suffix == ".html" and not has_anchor(target, parts.fragment):
+            faults.append(f"{address}: no such anchor")
+    return faults
+
+
+def has_anchor(path: Path, fragment: str) -> bool:
+    return unquote(fragment) in anchors(path)
+
+
+@cache
+def anchors(path: Path) -> frozenset[str]:
+    soup = page(path)
+    return frozenset(node.get("id") or node.get("name") for node in soup.select("[id], a[name]"))

@@ -1,0 +1,69 @@
+"""The repository's address is one setting, and every place that names it agrees."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = {".md", ".yml", ".yaml", ".toml", ".cff", ".ipynb", ".py", ".html"}
+PLACES = ["README.md", "CITATION.cff", "pyproject.toml", "_config.yml"]
+# In two parts, so that `make address` leaves it as it is: what a fork must no longer name.
+FIRST = "/".join(["seven-norms", "seven-norms"])
+
+
+def address() -> str:
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+
+
+def disagreeing(text: str, current: str) -> list[str]:
+    """Return what is named in `text` as this repository and is not `current`."""
+    slug = "/".join(current.split("/")[-2:])
+    installed = re.findall(r"git\+https://[\w.-]+/([\w.-]+/[\w-]+)", text)
+    named = re.findall(rf"[\w.-]+/{re.escape(slug.split('/')[1])}(?=[\s\"'/)#@.]|$)", text)
+    first = [FIRST] * (slug != FIRST and FIRST in text)
+    hosted = re.findall(
+        rf"github\.com/({'|'.join(map(re.escape, {*named, FIRST}))})(?![\w-])", text
+    )
+    return sorted({found for found in [*installed, *hosted, *first] if found != slug})
+
+
+def tracked():
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split("\n")
+    paths = [ROOT / name for name in names if name]
+    return [path for path in paths if path.suffix in TEXT and path.exists()]
+
+
+def test_every_place_agrees():
+    files = tracked() or [ROOT / name for name in PLACES]
+    faults = {
+        str(path.relative_to(ROOT)): found
+        for path in files
+        if (found := disagreeing(path.read_text(encoding="utf-8"), address()))
+    }
+    assert faults == {}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_address_is_named(place):
+    assert address() in (ROOT / place).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "agrees"),
+    [
+        ("https://github.com/me/course", True),
+        ("https://github.com/other/course", False),
+        ("see https://github.com/pytorch/pytorch", True),
+        ('%pip install "git+https://github.com/me/course.git"', True),
+        ('%pip install "git+https://github.com/you/thing.git"', False),
+        (f"https://github.com/{FIRST}", False),
+        (f"gh/{FIRST}/main", False),
+    ],
+)
+def test_a_place_that_disagrees_is_found(text, agrees):
+    assert (disagreeing(text, "https://github.com/me/course") == []) is agrees

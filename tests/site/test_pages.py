@@ -1,0 +1,46 @@
+"""Every page of the built site, read without a browser: so as it is with JavaScript off."""
+
+import re
+
+import pytest
+import site_checks
+
+
+@pytest.fixture
+def path(site, page_name):
+    return site / page_name
+
+
+@pytest.mark.parametrize(
+    "check", [site_checks.maths, site_checks.alternatives, site_checks.folds, site_checks.outside]
+)
+def test_page_has_no_fault(path, check):
+    assert check(site_checks.page(path)) == []
+
+
+def test_links_and_anchors_resolve(path, site):
+    assert site_checks.links(path, site) == []
+
+
+def test_page_describes_itself(path):
+    soup = site_checks.page(path)
+    assert soup.title.get_text(strip=True)
+    assert soup.html.get("lang")
+    assert soup.select_one('meta[name="viewport"]')
+
+
+def test_style_sheets_fetch_nothing_from_elsewhere(site):
+    faults = [
+        f"{path.name}: {found}"
+        for path in site.rglob("*.css")
+        for found in re.findall(
+            r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^)\"']*", path.read_text(encoding="utf-8")
+        )
+    ]
+    assert faults == []
+
+
+def test_formulas_are_there(site):
+    pages = [site_checks.page(site / name) for name in ("site/pages/notation.html", "intro.html")]
+    assert pages[0].select(".katex .katex-mathml math")
+    assert all(soup.select_one("h1") for soup in pages)

@@ -1,0 +1,61 @@
+"""The checks can fail: each finds the fault that it is for, and lets a sound page pass."""
+
+import pytest
+import site_checks
+
+SOUND = """<html lang="en"><title>t</title><article>
+<p>Costs $5 and $6. <span class="math"><span class="katex">x<annotation>\\frac{1}{2}</annotation></span></span></p>
+<pre>print("$$ \\( \\begin{x}")</pre><img src="a.png" alt="Loss falls with depth">
+<svg role="img" aria-label="One channel"></svg><details><summary>More</summary>answer</details>
+<a href="https://elsewhere.example/">out</a></article></html>"""
+
+
+@pytest.mark.parametrize("check", ["maths", "alternatives", "folds", "outside"])
+def test_a_sound_page_passes(check):
+    assert getattr(site_checks, check)(site_checks.parse(SOUND)) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "html"),
+    [
+        ("maths", r"<p>so \(x\) is</p>"),
+        ("maths", "<p>so $$x$$ is</p>"),
+        ("maths", r"<p>so $\hat x$ is</p>"),
+        ("maths", '<span class="katex-error">x</span>'),
+        ("maths", '<span class="math">x</span>'),
+        ("alternatives", '<article><img src="a.png"></article>'),
+        ("alternatives", '<article><img src="a.png" alt=" "></article>'),
+        ("alternatives", '<article><img src="a.png" alt="../_images/95f6aa89.png"></article>'),
+        ("alternatives", '<article><svg role="img"></svg></article>'),
+        ("folds", "<article><details open><summary>a</summary></details></article>"),
+        ("folds", '<article><div class="admonition dropdown">a</div></article>'),
+        ("outside", '<script src="https://cdn.example/x.js"></script>'),
+        ("outside", '<link rel="stylesheet" href="//cdn.example/x.css">'),
+        ("outside", '<iframe src="http://elsewhere.example/"></iframe>'),
+    ],
+)
+def test_a_fault_is_found(check, html):
+    assert getattr(site_checks, check)(site_checks.parse(html))
+
+
+@pytest.mark.parametrize(
+    ("link", "sound"),
+    [
+        ("b.html", True),
+        ("b.html#there", True),
+        ("#here", True),
+        ("https://elsewhere.example/#x", True),
+        ("c.html", False),
+        ("b.html#nowhere", False),
+        ("#nowhere", False),
+        ("/b.html", False),
+        ("../outside.html", False),
+    ],
+)
+def test_links(tmp_path, link, sound):
+    site = tmp_path / "site"
+    site.mkdir()
+    (tmp_path / "outside.html").write_text("<p>outside</p>")
+    (site / "b.html").write_text('<p id="there">b</p>')
+    (site / "a.html").write_text(f'<p id="here"><a href="{link}">a</a></p>')
+    assert (site_checks.links(site / "a.html", site) == []) is sound
