@@ -27,8 +27,8 @@ def x(rng):
 @every_axes
 def test_moments_are_numpys_mean_and_biased_variance(x, axes):
     mu, var = moments(x, axes)
-    np.testing.assert_allclose(mu, x.mean(axis=axes, keepdims=True), rtol=1e-14, atol=1e-14)
-    np.testing.assert_allclose(var, x.var(axis=axes, keepdims=True), rtol=1e-14)
+    np.testing.assert_allclose(mu, x.mean(axis=axes, keepdims=True), rtol=1e-12)
+    np.testing.assert_allclose(var, x.var(axis=axes, keepdims=True), rtol=1e-12)
 
 
 @every_axes
@@ -48,8 +48,8 @@ def test_numpy_and_torch_agree_to_the_last_digits(x, axes):
     tensors = standardize(torch.from_numpy(x), axes, EPS)
     for array, tensor in zip(arrays, tensors, strict=True):
         assert array.shape == tuple(tensor.shape)
-        # The two libraries add in another order: a few units in the last place (2e-16).
-        np.testing.assert_allclose(tensor.numpy(), array, rtol=2e-15, atol=2e-15)
+        # The two libraries add 360 numbers in another order: some units in the last place (2e-16).
+        np.testing.assert_allclose(tensor.numpy(), array, rtol=4e-15, atol=4e-15)
 
 
 def test_variance_survives_a_large_mean(rng):

@@ -1,0 +1,153 @@
+"""Faulty versions of the package, one for every bug known from the field, and how they are judged.
+
+Each ``.toml`` file beside this one holds mutants as data: an exact text of ``src/norms`` and the
+text that takes its place. A suite that passes one of them would have passed the bug.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+PACKAGE = TESTS.parent / "src" / "norms"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A defect: in ``file``, ``old`` becomes ``new``."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    seen: str  # where the field had it
+    tests: tuple[str, ...]  # the test files that must find it, in the order they are tried
+    slow: bool = False  # only a slow test can find it
+
+    def patched(self, source):
+        """Return ``source`` with the defect; its text must be there exactly once."""
+        count = source.count(self.old)
+        if count != 1:
+            raise ValueError(
+                f"mutant {self.name}: its old text occurs {count} times in {self.file}, not once. "
+                f"The source has moved on: write the same defect for the new text.\n{self.old}"
+            )
+        return source.replace(self.old, self.new)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the suite made of one mutant."""
+
+    failed: tuple[str, ...] = ()  # tests that failed in their call
+    passed: int = 0
+    broken: str = ""  # why this run proves nothing: an import error, a crash, a timeout
+    seconds: float = 0.0
+
+
+def load():
+    """Read all mutants, in order of file and place."""
+    mutants = []
+    for path in sorted(Path(__file__).parent.glob("*.toml")):
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        for entry in content["mutant"]:
+            mutants.append(Mutant(**entry, tests=tuple(content["tests"])))
+    return mutants
+
+
+def judge(mutant, tests=None, timeout=120):
+    """Run the tests against a copy of the package that has the defect (or none, for None)."""
+    tests = mutant.tests if tests is None else tests
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy = Path(folder) / "norms"
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if mutant is not None:
+            file = copy / mutant.file
+            source = file.read_text(encoding="utf-8")
+            file.write_text(mutant.patched(source), encoding="utf-8")
+        report = Path(folder) / "report.json"
+        options = ["-m", "slow" if mutant is not None and mutant.slow else "not slow"]
+        child = _context().Process(target=_run, args=(folder, report, tests, options))
+        child.start()
+        child.join(timeout)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+            return Verdict(broken=f"no end after {timeout} s")
+        if not report.exists():
+            return Verdict(
+                broken=f"the child ended with exit code {child.exitcode}, without a report"
+            )
+        return Verdict(**json.loads(report.read_text(encoding="utf-8")))
+
+
+def _context():
+    """Start children from a process that has imported torch already, where the platform can."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["numpy", "pytest", "torch", "torch.func"])
+    return context
+
+
+def _run(folder, report, tests, options):
+    """In the child: put the copy before the package, run pytest, write what happened."""
+    sys.path.insert(0, folder)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half of a second, each time
+    import pytest
+
+    recorder = _Recorder(folder)
+    command = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=",
+        "-o",
+        "pythonpath=",
+        *options,
+    ]
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        code = pytest.main([*command, *(str(TESTS / test) for test in tests)], plugins=[recorder])
+    report.write_text(json.dumps(recorder.verdict(code)), encoding="utf-8")
+
+
+class _Recorder:
+    """A pytest plugin that notes which tests failed, and why a run proves nothing."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.failed, self.errors, self.passed, self.seconds = [], [], 0, 0.0
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.errors.append(f"{report.nodeid} could not be collected: {report.longrepr}")
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds += report.duration
+        if report.failed and report.when == "call":
+            self.failed.append(report.nodeid)
+        elif report.failed:
+            self.errors.append(f"{report.nodeid} failed in its {report.when}: {report.longrepr}")
+        self.passed += report.passed and report.when == "call"
+
+    def verdict(self, code):
+        norms = sys.modules.get("norms")
+        if norms is None or not norms.__file__.startswith(self.folder):
+            self.errors.append(f"the tests imported {norms}, not the copy in {self.folder}")
+        if code not in (0, 1):
+            self.errors.append(f"pytest ended with {code!r}")
+        return {
+            "failed": self.failed,
+            "passed": self.passed,
+            "broken": "\n".join(self.errors),
+            "seconds": self.seconds,
+        }
