@@ -28,10 +28,19 @@ def built_pages():
     return sorted(name for name in found if not name.startswith("_static/"))
 
 
+def kinds_of_pages():
+    """Name the pages that axe looks at: the listings of source code are all alike, so one of them."""
+    pages = [name for name in built_pages() if name != "index.html"]  # a copy of the front page
+    listings = [name for name in pages if name.startswith("_modules/")]
+    return [name for name in pages if name not in listings[1:]]
+
+
 def pytest_generate_tests(metafunc):
+    # Without a site one test runs, and fails by the `site` fixture, instead of none.
     if "page_name" in metafunc.fixturenames:
-        # Without a site one test runs, and fails by the `site` fixture, instead of none.
         metafunc.parametrize("page_name", built_pages() or ["(no page)"])
+    if "kind_of_page" in metafunc.fixturenames:
+        metafunc.parametrize("kind_of_page", kinds_of_pages() or ["(no page)"])
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +48,11 @@ def site():
     if not built_pages():
         pytest.fail(f"There is no site in {SITE}: run `make book` first.", pytrace=False)
     return SITE
+
+
+@pytest.fixture(scope="session")
+def kinds(site):
+    return kinds_of_pages()
 
 
 class Quiet(SimpleHTTPRequestHandler):
