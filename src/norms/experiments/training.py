@@ -1,14 +1,34 @@
 """One training loop for every experiment: many seeds and learning rates at once."""
 
+import contextlib
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import joblib
 import torch
+from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-__all__ = ["History", "evaluate", "run_arms", "seeds", "train"]
+__all__ = [
+    "GridError",
+    "History",
+    "batch_statistics",
+    "best_rate",
+    "evaluate",
+    "predict",
+    "reestimate",
+    "run_arms",
+    "seeds",
+    "shuffled",
+    "sorted_by_class",
+    "train",
+]
+
+
+class GridError(ValueError):
+    """The best learning rate stands at an end of its grid: the grid must be longer."""
 
 
 def seeds(count):
@@ -31,6 +51,8 @@ class History:
         validation: accuracy in percent, (len(steps), L, S).
         test: the same on the test part.
         learning_rates: the L learning rates.
+        model: the trained networks, L * S copies, the learning rate the slower index.
+        watched: what ``watch`` returned, step by step.
     """
 
     steps: list[int]
@@ -38,14 +60,44 @@ class History:
     validation: torch.Tensor
     test: torch.Tensor
     learning_rates: list[float]
+    model: nn.Module | None = None
+    watched: list = field(default_factory=list)
 
     @property
     def best(self):
         """Index of the learning rate with the best mean validation accuracy at the end."""
         return int(self.validation[-1].mean(-1).argmax())
 
+    def steps_to(self, target, part="test"):
+        """Return the first recorded step with at least ``target`` percent; inf for never.
 
-def train(build, data, *, learning_rates, seeds, steps, batch_size, momentum=0.0, every=None):
+        Args:
+            target: accuracy in percent.
+            part: "test" or "validation".
+
+        Returns:
+            Tensor (L, S) of steps; their resolution is ``every`` of :func:`train`.
+        """
+        reached = getattr(self, part) >= target  # (len(steps), L, S)
+        first = torch.tensor(self.steps, dtype=torch.float64)[reached.int().argmax(0)]
+        return torch.where(reached.any(0), first, torch.inf)
+
+
+def train(
+    build: Callable[[list[int]], nn.Module],
+    data,
+    *,
+    learning_rates,
+    seeds,
+    steps,
+    batch_size,
+    micro_batch=None,
+    momentum=0.0,
+    optimizer="sgd",
+    batches=None,
+    every=None,
+    watch=None,
+):
     """Train one network for each learning rate and seed by stochastic gradient descent.
 
     Copies with the same seed see the same batches in the same order, whatever the learning
@@ -59,8 +111,17 @@ def train(build, data, *, learning_rates, seeds, steps, batch_size, momentum=0.0
         seeds: S integers, of the initial weights and of the batches.
         steps: number of updates.
         batch_size: images in a batch; an epoch's last, incomplete batch is dropped.
+        micro_batch: size of the parts in which a batch goes through the network; their
+            gradients are added up before the update. Statistics over a batch are then taken
+            over a part, while the update still sees ``batch_size`` images. Default: the batch.
         momentum: of the descent.
+        optimizer: "sgd", or "adam" with decay rates 0.9 and 0.999.
+        batches: which images make the batches, a function like :func:`shuffled` (the default).
+            It may return a second tensor of labels (steps, batch_size), to be predicted instead
+            of the data's own; -100 leaves an image out of the loss.
         every: take the accuracies each so many steps (and at the end); default at the end.
+        watch: ``watch(step, model, updates)`` is called after each update with its number, the
+            networks and the changes of their parameters; results other than None are kept.
 
     Returns:
         A :class:`History`. A copy whose logits are not finite has diverged and counts as
@@ -69,42 +130,165 @@ def train(build, data, *, learning_rates, seeds, steps, batch_size, momentum=0.0
     copies = [seed for _ in learning_rates for seed in seeds]
     shape = (len(learning_rates), len(seeds))
     model = build(copies)
-    rates = torch.tensor(learning_rates).repeat_interleave(len(seeds))[:, None]
     parameters = list(model.parameters())
-    velocities = [torch.zeros_like(p) for p in parameters]
+    update = _Update(parameters, learning_rates, shape, momentum, optimizer)
     images, labels = data.train
-    batches = [_batches(len(labels), batch_size, steps, seed) for seed in seeds]
-    record, losses, validation, test = [], [], [], []
+    plan = [_plan(batches or shuffled, labels, batch_size, steps, seed) for seed in seeds]
+    record, losses, validation, test, watched = [], [], [], [], []
     for step in range(steps):
-        index = torch.stack([b[step] for b in batches]).repeat(len(learning_rates), 1)  # (R, B)
-        logits = model(images[index])
-        loss = F.cross_entropy(logits.flatten(0, 1), labels[index].flatten(), reduction="none")
-        loss = loss.view(len(copies), -1).mean(1)  # (R,)
-        gradients = torch.autograd.grad(loss.sum(), parameters)
-        with torch.no_grad():
-            for p, g, v in zip(parameters, gradients, velocities, strict=True):
-                v.mul_(momentum).add_(g)
-                # R is the leading factor of every parameter's size: one rate a copy.
-                p.view(len(copies), -1).sub_(rates * v.view(len(copies), -1))
-        losses.append(loss.detach().view(shape))
+        index, target = (
+            torch.stack([p[i][step] for p in plan]).repeat(len(learning_rates), 1) for i in (0, 1)
+        )  # (R, B)
+        loss, gradients = _gradients(model, parameters, images, index, target, micro_batch)
+        updates = update(gradients)
+        losses.append(loss.view(shape))
+        if watch and (seen := watch(step + 1, model, updates)) is not None:
+            watched.append(seen)
         if step + 1 == steps or (every and (step + 1) % every == 0):
             record.append(step + 1)
             validation.append(evaluate(model, *data.validation, len(copies)).view(shape))
             test.append(evaluate(model, *data.test, len(copies)).view(shape))
     stacked = [torch.stack(values) for values in (losses, validation, test)]
-    return History(record, *stacked, list(learning_rates))
+    return History(record, *stacked, list(learning_rates), model, watched)
 
 
-@torch.no_grad()
-def evaluate(model, images, labels, copies):
-    """Return the accuracy of each copy in percent, in evaluation mode; diverged is chance."""
-    was_training = model.training
-    model.eval()
-    logits = model(images.expand(copies, *images.shape))  # (R, N, classes)
-    model.train(was_training)
+def shuffled(labels, batch_size, steps, seed):
+    """Choose the batches: each epoch is a permutation of the images, cut into batches.
+
+    Args:
+        labels: (N,), of the training images.
+        batch_size: B.
+        steps: number of batches.
+        seed: of the permutations.
+
+    Returns:
+        Indices (steps, B) of images.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    per_epoch = len(labels) // batch_size
+    epochs = -(-steps // per_epoch)
+    orders = [torch.randperm(len(labels), generator=generator) for _ in range(epochs)]
+    cut = torch.cat([order[: per_epoch * batch_size] for order in orders])
+    return cut.view(-1, batch_size)[:steps]
+
+
+def sorted_by_class(labels, batch_size, steps, seed):
+    """Choose the batches of :func:`shuffled`, each sorted by label inside.
+
+    The update sees the same images, but micro-batches now hold one class, or two. Arguments
+    and result as there; every second batch runs from the last class to the first, so that the
+    running statistics do not end on the same class each time.
+    """
+    index = shuffled(labels, batch_size, steps, seed)
+    order = labels[index].argsort(dim=1, stable=True)
+    order[1::2] = order[1::2].flip(1)
+    return index.gather(1, order)
+
+
+def predict(model, images, statistics="running", batch_size=500):
+    """Return the logits (R, N, classes) of images that all copies see.
+
+    Args:
+        model: R copies.
+        images: (N, 1, H, W), or (R, N, 1, H, W) if each copy has its own.
+        statistics: "running" for evaluation mode; "batch" lets batch norm take the statistics
+            of each batch of ``batch_size`` images, in their order. Neither changes the model.
+        batch_size: number of images at a time.
+    """
+    if statistics not in ("running", "batch"):
+        raise ValueError(f"statistics is {statistics!r}; expected 'running' or 'batch'")
+    images = _each(model, images)
+    mode = batch_statistics(model) if statistics == "batch" else _evaluation(model)
+    with mode, torch.no_grad():
+        return torch.cat([model(part) for part in images.split(batch_size, dim=1)], dim=1)
+
+
+def evaluate(model, images, labels, copies=None, statistics="running", batch_size=500):
+    """Return the accuracy of each copy in percent, (R,); diverged is chance.
+
+    Args:
+        model: R copies.
+        images: (N, 1, H, W), or (R, N, 1, H, W) if each copy has its own.
+        labels: (N,), or (R, N).
+        copies: R; default ``model.copies``.
+        statistics: "running" or "batch", see :func:`predict`.
+        batch_size: number of images at a time.
+    """
+    if copies and images.dim() == 4:
+        images = images.expand(copies, *images.shape)
+    logits = predict(model, images, statistics, batch_size)
     accuracy = 100 * (logits.argmax(-1) == labels).float().mean(1)
     finite = logits.isfinite().flatten(1).all(1)
     return torch.where(finite, accuracy, 100 / logits.shape[-1])
+
+
+def reestimate(model, images, batch_size=None):
+    """Replace the running statistics by those of other images; labels are not needed.
+
+    The new ones are the plain average of the batches' means and unbiased variances, as in the
+    paper's Algorithm 2. Nothing else in the model changes.
+
+    Args:
+        model: R copies.
+        images: (N, 1, H, W), or (R, N, 1, H, W) if each copy has its own.
+        batch_size: of the batches whose statistics are averaged; an incomplete one is dropped.
+            Default: one batch of all.
+
+    Returns:
+        The model.
+
+    References:
+        Ioffe and Szegedy 2015, arXiv:1502.03167, Algorithm 2. Li et al. 2017, arXiv:1603.04779
+        (AdaBN). Wu and Johnson 2021, arXiv:2105.07576 (precise statistics).
+    """
+    images = _each(model, images)
+    batch_size = batch_size or images.shape[1]
+    layers = _with_statistics(model)
+    kept = [layer.momentum for layer in layers]
+    with _evaluation(model), torch.no_grad():
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain average
+            layer.train()
+        for start in range(0, images.shape[1] - batch_size + 1, batch_size):
+            model(images[:, start : start + batch_size])
+    for layer, momentum in zip(layers, kept, strict=True):
+        layer.momentum = momentum
+    return model
+
+
+@contextlib.contextmanager
+def batch_statistics(model):
+    """Let batch norm take the statistics of the batch, and forget them at the end."""
+    layers = _with_statistics(model)
+    kept = [{name: b.clone() for name, b in layer.named_buffers()} for layer in layers]
+    with _evaluation(model):
+        for layer in layers:
+            layer.train()
+        yield model
+    for layer, buffers in zip(layers, kept, strict=True):
+        for name, value in buffers.items():
+            getattr(layer, name).copy_(value)
+
+
+def best_rate(learning_rates, accuracies):
+    """Return the learning rate with the best mean accuracy, the smaller one of equals.
+
+    Args:
+        learning_rates: L numbers in rising order.
+        accuracies: (L, S) on the validation part, in percent.
+
+    Raises:
+        GridError: the best one is the first or the last.
+    """
+    means = torch.as_tensor(accuracies).mean(-1)
+    best = int(means.argmax())
+    if best in (0, len(learning_rates) - 1):
+        raise GridError(
+            f"the best learning rate {learning_rates[best]:g} ({means[best]:.1f} %) is the "
+            f"{'smallest' if best == 0 else 'largest'} of the grid: extend the grid there"
+        )
+    return learning_rates[best]
 
 
 def run_arms(arms, processes=2):
@@ -120,24 +304,91 @@ def run_arms(arms, processes=2):
     # One thread a process: sums are then taken in the same order on every run, and a
     # machine repeats its results exactly. NORMS_THREADS tries the book on other counts.
     threads = int(os.environ.get("NORMS_THREADS", "1"))
-    jobs = (joblib.delayed(_with_threads)(threads, function) for function in arms.values())
+    jobs = (joblib.delayed(with_threads)(threads, function) for function in arms.values())
     results = joblib.Parallel(n_jobs=min(processes, len(arms)), return_as="generator")(jobs)
     bar = tqdm(results, total=len(arms), desc="arms", leave=False, disable=_silent())
     return dict(zip(arms, bar, strict=True))
 
 
-def _with_threads(threads, function):
+def with_threads(threads, function):
+    """Call ``function`` with so many threads; for worker processes."""
     torch.set_num_threads(threads)
     return function()
 
 
-def _batches(n, batch_size, steps, seed):
-    """Indices (steps, B): one permutation an epoch."""
-    generator = torch.Generator().manual_seed(seed)
-    per_epoch = n // batch_size
-    epochs = -(-steps // per_epoch)
-    orders = [torch.randperm(n, generator=generator)[: per_epoch * batch_size] for _ in range(epochs)]
-    return torch.cat(orders).view(-1, batch_size)[:steps]
+class _Update:
+    """One step of the descent, with a learning rate for each copy."""
+
+    def __init__(self, parameters, learning_rates, shape, momentum, optimizer):
+        if optimizer not in ("sgd", "adam"):
+            raise ValueError(f"optimizer is {optimizer!r}; expected 'sgd' or 'adam'")
+        self.parameters, self.momentum, self.adam = parameters, momentum, optimizer == "adam"
+        rates = torch.tensor(learning_rates).repeat_interleave(shape[1])
+        # R is the leading factor of every parameter's size: one rate a copy.
+        self.rates, self.copies = rates[:, None], len(rates)
+        self.first = [torch.zeros_like(p) for p in parameters]
+        self.second = [torch.zeros_like(p) for p in parameters] if self.adam else self.first
+        self.count = 0
+
+    @torch.no_grad()
+    def __call__(self, gradients):
+        self.count += 1
+        updates = []
+        for p, g, v, s in zip(self.parameters, gradients, self.first, self.second, strict=True):
+            direction = self._adam(g, v, s) if self.adam else v.mul_(self.momentum).add_(g)
+            update = -self.rates * direction.view(self.copies, -1)
+            p.view(self.copies, -1).add_(update)
+            updates.append(update.view(p.shape))
+        return updates
+
+    def _adam(self, g, v, s):
+        v.lerp_(g, 0.1)
+        s.lerp_(g * g, 0.001)
+        return v / (1 - 0.9**self.count) / ((s / (1 - 0.999**self.count)).sqrt() + 1e-8)
+
+
+def _plan(batches, labels, batch_size, steps, seed):
+    """Indices and labels, (steps, B) each."""
+    chosen = batches(labels, batch_size, steps, seed)
+    return chosen if isinstance(chosen, tuple) else (chosen, labels[chosen])
+
+
+def _gradients(model, parameters, images, index, target, micro_batch):
+    """Mean loss (R,) of a batch and its gradients, taken part by part."""
+    counted = (target != -100).sum(1)  # (R,)
+    total, gradients = 0, None
+    for i, t in zip(
+        *(a.split(micro_batch or index.shape[1], 1) for a in (index, target)), strict=True
+    ):
+        logits = model(images[i])
+        losses = F.cross_entropy(logits.flatten(0, 1), t.flatten(), reduction="none")
+        loss = losses.view(t.shape).sum(1) / counted  # (R,)
+        part = torch.autograd.grad(loss.sum(), parameters)
+        total = total + loss.detach()
+        gradients = (
+            part if gradients is None else [a + b for a, b in zip(gradients, part, strict=True)]
+        )
+    return total, gradients
+
+
+@contextlib.contextmanager
+def _evaluation(model):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _with_statistics(model):
+    """The layers that remember statistics for evaluation."""
+    return [m for m in model.modules() if getattr(m, "running_mean", None) is not None]
+
+
+def _each(model, images):
+    return images if images.dim() == 5 else images.expand(model.copies, *images.shape)
 
 
 def _silent():
