@@ -125,6 +125,19 @@ def test_numpy_inference_equals_torch(shape, rng):
     np.testing.assert_allclose(y, expected.numpy(), rtol=1e-12, atol=1e-13)
 
 
+def test_default_eps_of_the_numpy_functions_is_torchs(rng):
+    x, _, gamma, beta = random_arrays(rng, (4, 3))
+    arrays = (1e-3 * x, gamma, beta)
+    statistics = (np.zeros(3), np.full(3, 1e-6))
+    eps = nn.BatchNorm1d(3).eps
+    np.testing.assert_array_equal(
+        batch_norm_forward(*arrays)[0], batch_norm_forward(*arrays, eps)[0]
+    )
+    np.testing.assert_array_equal(
+        batch_norm_inference(*arrays, *statistics), batch_norm_inference(*arrays, *statistics, eps)
+    )
+
+
 # 3. Backward equals autograd, with random dy, gamma and beta
 
 
@@ -489,6 +502,25 @@ def test_running_statistics_carry_no_graph():
     assert sizes[0] == sizes[1] == sizes[2]
     # Updated in place: whoever holds a buffer (an optimizer's average, a compiled graph) sees it.
     assert all(buffer is buffers[name] for name, buffer in layer.named_buffers())
+
+
+def stop_tracking(layer):
+    layer.track_running_stats = False
+
+
+def drop_statistics(layer):  # as torch.func.replace_all_batch_norm_modules_ does
+    layer.track_running_stats = False
+    layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+
+
+@both_modes
+@pytest.mark.parametrize("change", [stop_tracking, drop_statistics])
+def test_statistics_switched_off_later_are_off_as_in_torch(change, training):
+    ours, theirs = twins("BatchNorm1d", training=training)
+    x, dy = torch.randn(4, 3, dtype=F64), torch.randn(4, 3, dtype=F64)
+    for layer in (ours, theirs):
+        change(layer)
+    assert_same(seen(ours, x, dy), seen(theirs, x, dy))
 
 
 @every_option

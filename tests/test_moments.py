@@ -70,6 +70,16 @@ def test_an_empty_set_has_mean_and_variance_zero(shape, axes):
         assert tuple(dx.shape) == shape
 
 
+def test_a_set_of_one_value_is_its_own_mean(rng):
+    x = rng.normal(size=(1, 3))
+    x_hat, mu, var, rstd = standardize(x, (0,), EPS)
+    np.testing.assert_array_equal(mu, x)
+    assert not var.any()
+    assert not x_hat.any()
+    dx, _, _ = standardize_backward(x, x_hat, rstd, (0,))
+    assert not dx.any()  # the output is constant
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [("float16", "float32"), ("float32", "float32"), ("float64", "float64")],
