@@ -68,11 +68,24 @@ def mend(app, pagename, templatename, context, doctree):
     context["body"] = re.sub(r' role="(?:doc-biblioentry|list)"(?=[^>]*>)', "", body)
 
 
-def make_index(app, exception):
-    # Else the front page is a redirect, which flashes and has neither title nor language.
-    front = Path(app.outdir, f"{app.config.master_doc}.html")
-    if exception is None and front.exists():
-        shutil.copyfile(front, front.with_name("index.html"))
+def tidy(app, exception):
+    if exception is not None:
+        return
+    out = Path(app.outdir)
+    # A rebuilt folder keeps the pages of what is gone by now.
+    for path in out.rglob("*.html"):
+        name = path.relative_to(out).with_suffix("").as_posix()
+        if name.startswith("_modules/"):
+            kept = (
+                name == "_modules/index"
+                or ".".join(Path(name).parts[1:]) in app.env.autoapi_objects
+            )
+        else:
+            kept = name in app.env.found_docs or name == "search" or name.startswith("_static/")
+        if not kept:
+            path.unlink()
+    # The front page as it is: else `index.html` is a redirect, which has neither title nor language.
+    shutil.copyfile(out / f"{app.config.master_doc}.html", out / "index.html")
 
 
 def outdated(app, env, added, changed, removed):
@@ -92,6 +105,6 @@ def setup(app):
     app.add_css_file("icons.css")
     app.connect("builder-inited", add_vendored)
     app.connect("html-page-context", mend)
-    app.connect("build-finished", make_index)
+    app.connect("build-finished", tidy)
     app.connect("env-get-outdated", outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
