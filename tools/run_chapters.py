@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbclient
 import nbformat
+from jupyter_client import KernelManager
 from PIL import Image
 from tqdm import tqdm
 
@@ -56,7 +57,7 @@ def run(path):
         client = nbclient.NotebookClient(
             notebook,
             timeout=SECONDS_PER_CELL,
-            kernel_name="python3",
+            km=kernel_manager(),
             resources={"metadata": {"path": str(CHAPTERS)}},
             record_timing=False,
             on_cell_executed=lambda **_: bar.update(),
@@ -88,6 +89,14 @@ def run(path):
     }
     replace(path, nbformat.writes(notebook) + "\n")
     return True
+
+
+def kernel_manager():
+    """A kernel over a socket file: no port to race for, and no notice about open ports."""
+    if os.name == "nt":
+        return KernelManager(kernel_name="python3")
+    folder = tempfile.mkdtemp(prefix="norms-")
+    return KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
 
 
 def with_palette(png):

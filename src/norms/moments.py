@@ -122,6 +122,7 @@ class StandardizeAffine(torch.autograd.Function):
 
     @staticmethod
     def forward(x, gamma, beta, axes, eps):
+        """Return ``y, mu, var``."""
         x_hat, mu, var, _ = standardize(at_least_float32(x), axes, eps)
         if gamma is not None:
             x_hat = x_hat * gamma
@@ -131,8 +132,8 @@ class StandardizeAffine(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
+        """Keep the input, gain and shift, and the statistics."""
         x, gamma, beta, ctx.axes, ctx.eps = inputs
-        ctx.has_beta = beta is not None
         _, mu, var = output
         ctx.mark_non_differentiable(mu, var)
         ctx.set_materialize_grads(False)
@@ -140,6 +141,7 @@ class StandardizeAffine(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy, _dmu, _dvar):
+        """Return the gradients of ``x``, ``gamma`` and ``beta``."""
         if dy is None:
             return None, None, None, None, None
         x, gamma, beta, mu, var = ctx.saved_tensors

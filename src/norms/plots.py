@@ -8,7 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-__all__ = ["NORM_STYLES", "gradcheck_bars", "index_sheet", "seed_curves", "use_style"]
+__all__ = [
+    "NORM_STYLES",
+    "computation_graph",
+    "estimates_by_size",
+    "gradcheck_bars",
+    "index_sheet",
+    "seed_curves",
+    "use_style",
+]
 
 PAPER, INK, AXIS, GRID, REST = "#FCFBF8", "#222832", "#5B616B", "#E6E4DE", "#E9E7E1"
 WIDTH, HEIGHT, STACKED = 4.8, 3.2, 5.6
@@ -76,7 +84,9 @@ def index_sheet(shared, element=(1, 2), color=NORM_STYLES["batch"]["color"], ax=
                 for w in range(size):
                     ax.add_patch(Rectangle((x + w, y + h), 0.92, 0.92, fc=fill, alpha=alpha, lw=0))
             if (n, c) == tuple(element):
-                ax.add_patch(Rectangle((x + 0.98, y + 0.98), 0.96, 0.96, fill=False, ec=INK, lw=1.8))
+                ax.add_patch(
+                    Rectangle((x + 0.98, y + 0.98), 0.96, 0.96, fill=False, ec=INK, lw=1.8)
+                )
     width, height = columns * (size + gap) - gap, rows * (size + gap) - gap
     for n in range(rows):
         ax.text(-0.6, n * (size + gap) + 1.5, f"n = {n}", ha="right", va="center", color=AXIS)
@@ -86,35 +96,54 @@ def index_sheet(shared, element=(1, 2), color=NORM_STYLES["batch"]["color"], ax=
         for k, name in enumerate("γβ"):
             x, y = c * (size + gap), height + 1.0 + 1.3 * k
             mine = c == element[1]
-            ax.add_patch(Rectangle((x, y), size - 0.08, 0.95, fc=color if mine else REST, alpha=0.35 if mine else 1, lw=0))
+            ax.add_patch(
+                Rectangle(
+                    (x, y),
+                    size - 0.08,
+                    0.95,
+                    fc=color if mine else REST,
+                    alpha=0.35 if mine else 1,
+                    lw=0,
+                )
+            )
             if c == 0:
-                ax.text(-0.6, y + 0.5, name, ha="right", va="center", color=AXIS, fontstyle="italic")
+                ax.text(
+                    -0.6, y + 0.5, name, ha="right", va="center", color=AXIS, fontstyle="italic"
+                )
     ax.set(xlim=(-3.4, width + 0.1), ylim=(height + 3.4, -1.8), aspect="equal")
     ax.axis("off")
 
 
-def seed_curves(steps, arms, ylabel, chance=None, labels=None):
-    """Draw one curve an arm over training: the mean over seeds, every seed a faint line of dots.
+def seed_curves(steps, arms, ylabel, chance=None):
+    """Draw one curve an arm over training: the mean over seeds, and every seed as faint dots.
 
     Args:
         steps: T steps.
-        arms: dictionary from a key of NORM_STYLES to values (T, S).
+        arms: dictionary from the text beside the curve to ``(kind, values)``: a key of
+            NORM_STYLES, and an array (T, S). A second arm of one kind is dashed.
         ylabel: what is measured.
-        chance: level of guessing, drawn as a dashed line.
-        labels: dictionary from the key to the text beside the curve.
+        chance: the level of guessing, drawn as a dashed line.
     """
     _, ax = plt.subplots()
-    for kind, values in arms.items():
+    seen = set()
+    for label, (kind, values) in arms.items():
         values, style = np.asarray(values), dict(NORM_STYLES[kind])
-        dots = {"color": style["color"], "alpha": 0.3, "ms": 2.5, "lw": 0, "marker": "."}
-        ax.plot(steps, values, **dots)
+        if kind in seen:
+            style["linestyle"] = "--"
+        seen.add(kind)
+        ax.plot(steps, values, ".", color=style["color"], alpha=0.3, ms=3)
         ax.plot(steps, values.mean(1), markevery=max(len(steps) // 8, 1), **style)
-        text = (labels or {}).get(kind, kind)
-        ax.annotate(text, (steps[-1], values.mean(1)[-1]), (6, 0), textcoords="offset points", va="center")
+        _label_at_end(ax, steps[-1], values[-1].mean(), label)
     if chance is not None:
         ax.axhline(chance, color=INK, lw=1, ls="--")
-        ax.annotate("chance", (steps[0], chance), (0, 3), textcoords="offset points", va="bottom")
+        ax.annotate("chance", (steps[0], chance), (0, -3), textcoords="offset points", va="top")
     ax.set(xlabel="step", ylabel=ylabel, ylim=(0, None))
+
+
+def _label_at_end(ax, x, y, text):
+    ax.annotate(
+        text, (x, y), (7, 0), textcoords="offset points", va="center", annotation_clip=False
+    )
 
 
 def gradcheck_bars(errors, tolerance):
@@ -129,8 +158,15 @@ def gradcheck_bars(errors, tolerance):
     markers, fills = ["o", "s"], [PAPER, NORM_STYLES["batch"]["color"]]
     for y, (name, row) in enumerate(errors.items()):
         for k, check in enumerate(checks):
-            ax.plot(max(row[check], 1e-13), y, markers[k], mfc=fills[k], color=NORM_STYLES["batch"]["color"],
-                    ms=8, label=check if y == 0 else None)
+            ax.plot(
+                max(row[check], 1e-13),
+                y,
+                markers[k],
+                mfc=fills[k],
+                color=NORM_STYLES["batch"]["color"],
+                ms=8,
+                label=check if y == 0 else None,
+            )
     ax.axvline(tolerance, color=INK, lw=1, ls="--")
     ax.annotate("caught →", (tolerance, -0.55), (4, 0), textcoords="offset points", va="center")
     ax.set(xscale="log", xlabel="relative error", ylim=(len(errors) - 0.5, -0.9))
@@ -150,11 +186,50 @@ def computation_graph(nodes, edges, size=(WIDTH, 3.4)):
     """
     _, ax = plt.subplots(figsize=size)
     for start, end in edges:
-        ax.add_patch(FancyArrowPatch(nodes[start], nodes[end], arrowstyle="-|>", mutation_scale=9,
-                                     shrinkA=16, shrinkB=16, color=AXIS, lw=1))
+        ax.add_patch(
+            FancyArrowPatch(
+                nodes[start],
+                nodes[end],
+                arrowstyle="-|>",
+                mutation_scale=9,
+                shrinkA=16,
+                shrinkB=16,
+                color=AXIS,
+                lw=1,
+            )
+        )
     for label, place in nodes.items():
-        ax.text(*place, label, ha="center", va="center", fontsize=11,
-                bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": GRID})
+        ax.text(
+            *place,
+            label,
+            ha="center",
+            va="center",
+            fontsize=11,
+            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": GRID},
+        )
     xs, ys = zip(*nodes.values(), strict=True)
     ax.set(xlim=(min(xs) - 0.6, max(xs) + 0.6), ylim=(min(ys) - 0.6, max(ys) + 0.6))
     ax.axis("off")
+
+
+def estimates_by_size(sizes, estimates, curves, xlabel, ylabel):
+    """Draw estimates against the size of the sample, with the theory as dashed lines.
+
+    Args:
+        sizes: K sizes, drawn on a log axis.
+        estimates: dictionary from a label to an array (K, S), one dot a seed.
+        curves: dictionary from the same labels to the K values that theory gives.
+        xlabel: of the sizes.
+        ylabel: of the estimates.
+    """
+    _, ax = plt.subplots()
+    color = NORM_STYLES["batch"]["color"]
+    for (label, values), fill in zip(estimates.items(), (color, PAPER), strict=True):
+        values = np.asarray(values)
+        ax.plot(sizes, values, ".", color=color, alpha=0.25, ms=4)
+        ax.plot(sizes, values.mean(1), "o", color=color, mfc=fill)
+        ax.plot(sizes, curves[label], "--", color=INK, lw=1)
+        _label_at_end(ax, sizes[0], values[0].mean(), label)
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.minorticks_off()
