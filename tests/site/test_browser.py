@@ -131,11 +131,14 @@ def test_folds_are_closed_at_load(visit, page_name):
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_search_finds_a_known_word(browser, address, site, scheme):
-    page = browser.new_page()
+    page, faults = browser.new_page(), []
     base = address if scheme == "http" else site.as_uri()
+    watch(page, faults, lambda url: url.startswith((base, "data:")))
     page.goto(f"{base}/search.html?q=normalization")
     page.wait_for_selector("#search-results li", timeout=10_000)
     assert page.locator("#search-results li a").count() >= 1
+    page.wait_for_timeout(200)  # the excerpts come one by one
+    assert faults == []
     page.close()
 
 
