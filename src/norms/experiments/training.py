@@ -281,7 +281,7 @@ def best_rate(learning_rates, accuracies):
     Raises:
         GridError: the best one is the first or the last.
     """
-    means = torch.as_tensor(accuracies).mean(-1)
+    means = torch.as_tensor(accuracies, dtype=torch.float64).mean(-1)
     best = int(means.argmax())
     if best in (0, len(learning_rates) - 1):
         raise GridError(

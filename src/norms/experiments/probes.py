@@ -1,0 +1,220 @@
+"""Instruments: signals and gradients by depth, update ratios, dead units, Jacobians."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from norms.experiments.training import batch_statistics
+
+__all__ = [
+    "DriftMeter",
+    "Signals",
+    "dead",
+    "input_gradients",
+    "jacobian_blocks",
+    "rms",
+    "saturated",
+    "signals",
+    "update_ratios",
+]
+
+
+@dataclass(frozen=True)
+class Signals:
+    """One batch on its way through R networks; a list has one entry a hidden layer.
+
+    Attributes:
+        linear: what the layer puts out, before the norm; each (R, N, ...).
+        pre: what enters the activation, after the norm.
+        post: what the activation puts out.
+        gradients: of the batch's mean loss, with respect to ``pre``.
+        loss: (R,).
+    """
+
+    linear: list[torch.Tensor]
+    pre: list[torch.Tensor]
+    post: list[torch.Tensor]
+    gradients: list[torch.Tensor]
+    loss: torch.Tensor
+
+
+def signals(model, images, labels):
+    """Send a batch forward and its gradient back, and keep what passes each hidden layer.
+
+    Batch norm takes the statistics of this batch; the model does not change.
+
+    Args:
+        model: R copies, an ``MLP`` or a ``CNN``.
+        images: (N, 1, H, W), the same for every copy.
+        labels: (N,).
+
+    Returns:
+        :class:`Signals`.
+    """
+    linear, pre = [], []
+    hooks = [
+        module.register_forward_hook(
+            lambda _module, _inputs, output, kept=kept: kept.append(output)
+        )
+        for modules, kept in ((model.layers, linear), (model.norms, pre))
+        for module in modules
+    ]
+    try:
+        with batch_statistics(model):
+            logits = model(images.expand(model.copies, *images.shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    target = labels.expand(model.copies, -1)
+    loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+    loss = loss.view(target.shape).mean(1)
+    gradients = torch.autograd.grad(loss.sum(), pre)
+    post = [model.activation(x) for x in pre]
+    shaped = [
+        [_by_copy(x.detach(), model.copies) for x in xs] for xs in (linear, pre, post, gradients)
+    ]
+    return Signals(*shaped, loss.detach())
+
+
+def rms(layers):
+    """Return the root mean square of each layer and copy.
+
+    Args:
+        layers: D tensors (R, N, ...).
+
+    Returns:
+        Tensor (D, R).
+    """
+    return torch.stack([x.flatten(1).square().mean(1).sqrt() for x in layers])
+
+
+def saturated(layers, limit=0.97, low=0.0, high=1.0):
+    """Return the fraction of activations near an end of their range.
+
+    Args:
+        layers: D tensors (R, N, ...), after a sigmoid, or a tanh with ``low=-1``.
+        limit: how near: beyond this fraction of the way from the middle to an end.
+        low: the range's lower end.
+        high: the range's upper end.
+
+    Returns:
+        Tensor (D, R).
+    """
+    middle, half = (low + high) / 2, (high - low) / 2
+    return torch.stack(
+        [((x - middle).abs() > limit * half).flatten(1).float().mean(1) for x in layers]
+    )
+
+
+def dead(layers):
+    """Return the fraction of units that are zero for every image of the batch.
+
+    Args:
+        layers: D tensors (R, N, ...) after a relu; the unit is the last axis of features,
+            each place of each channel of maps.
+
+    Returns:
+        Tensor (D, R).
+    """
+    return torch.stack([(x == 0).all(1).flatten(1).float().mean(1) for x in layers])
+
+
+def update_ratios(model, updates):
+    """Return the size of an update relative to the weights, layer by layer.
+
+    Args:
+        model: R copies.
+        updates: changes of its parameters, as ``train`` gives them to ``watch``.
+
+    Returns:
+        Tensor (D + 1, R) of the ratio of root mean squares for the hidden layers' weights and
+        the head's; about 10^-3 is healthy.
+    """
+    weights = [layer.weight for layer in (*model.layers, model.head)]
+    change = {id(p): u for p, u in zip(model.parameters(), updates, strict=True)}
+    sizes = [[t.detach().reshape(model.copies, -1).norm(dim=1) for t in pair]
+             for pair in ((change[id(w)], w) for w in weights)]  # fmt: skip
+    return torch.stack([update / weight.clamp_min(1e-30) for update, weight in sizes])
+
+
+def input_gradients(model, images, labels):
+    """Return the gradient of the batch's mean loss with respect to the images.
+
+    Batch norm takes the statistics of this batch; the model does not change.
+
+    Args:
+        model: R copies.
+        images: (N, 1, H, W), the same for every copy.
+        labels: (N,).
+
+    Returns:
+        Tensor (R, N, 1, H, W).
+    """
+    x = images.expand(model.copies, *images.shape).clone().requires_grad_()
+    with batch_statistics(model):
+        logits = model(x)
+    target = labels.expand(model.copies, -1)
+    loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum") / len(labels)
+    return torch.autograd.grad(loss, x)[0]
+
+
+def jacobian_blocks(function, x):
+    r"""Return how much each sample's output depends on each sample's input.
+
+    .. math:: J_{n n'} = \Big\| \frac{\partial y_n}{\partial x_{n'}} \Big\|_F
+
+    Args:
+        function: maps (N, ...) to (N, ...).
+        x: tensor (N, ...), of a few samples.
+
+    Returns:
+        Tensor (N, N); off the diagonal it is zero where samples do not mix.
+    """
+    n = len(x)
+    full = torch.autograd.functional.jacobian(function, x)
+    return full.reshape(n, -1, n, x[0].numel()).square().sum((1, 3)).sqrt()
+
+
+class DriftMeter:
+    """Measure how far the input of a layer moves from one update to the next.
+
+    As ``watch`` of ``train`` it sends a fixed batch through the network after each update and
+    takes the mean of every unit of one layer, as the next layer sees it (norm and noise
+    included); the drift is the mean over the units of the change in these means, each in
+    standard deviations of the unit: internal covariate shift, as the word says.
+
+    Args:
+        images: (N, 1, H, W), the fixed batch.
+        layer: index of the hidden layer.
+
+    Returns:
+        Called after an update: tensor (R,), None the first time.
+    """
+
+    def __init__(self, images, layer):
+        self.images, self.layer, self.last = images, layer, None
+
+    def __call__(self, _step, model, _updates):
+        kept = []
+        hook = model.norms[self.layer].register_forward_hook(lambda _m, _i, out: kept.append(out))
+        try:
+            with torch.no_grad(), batch_statistics(model):
+                for module in model.norms.modules():
+                    module.train()  # noise too
+                model(self.images.expand(model.copies, *self.images.shape))
+        finally:
+            hook.remove()
+        x = _by_copy(kept[0], model.copies)
+        now, before = x.mean(1), self.last
+        self.last = now
+        if before is None:
+            return None
+        return ((now - before).abs() / x.std(1).clamp_min(1e-6)).flatten(1).mean(1)
+
+
+def _by_copy(x, copies):
+    """Features (R, N, C) as they are; maps (N, R*C, H, W) as (R, N, C, H, W)."""
+    if x.dim() == 3:
+        return x
+    return x.unflatten(1, (copies, -1)).transpose(0, 1)

@@ -1,0 +1,281 @@
+"""Tuning grids: ``python -m norms.experiments.sweep ID``, and how the chapters read them.
+
+Each arm of a grid is trained at each learning rate of 1, 3, 10, 30, ... times a power of ten,
+and judged on the validation part, with seeds that no chapter uses: by the accuracy at the end,
+or, if the arm is recorded ``every`` so many steps, by the mean of the records, which rewards
+speed. An arm whose best rate is the first or the last gets one more at that end, until the best
+is inside.
+
+Every finished row is on the disk before the next begins, in ``ID.csv.part``. After a crash, a
+full disk or Ctrl-C the same command goes on where it stopped; the complete table replaces
+``ID.csv`` in one step.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import os
+import platform
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from norms.experiments import grids
+from norms.experiments.training import best_rate, train, with_threads
+
+__all__ = ["MissingResults", "chosen", "main", "rate", "results", "run", "table"]
+
+RESULTS = Path(__file__).with_name("results")
+SEEDS = tuple(range(100, 105))  # the chapters start at 0
+START = range(-4, 2)  # 0.01 to 3
+LIMIT = range(-12, 7)  # 1e-6 to 1000
+COLUMNS = ("arm", "learning_rate", "seed", "validation")
+
+
+class MissingResults(FileNotFoundError):
+    """A grid has not been run, or not since it was changed; the message names the command."""
+
+
+def rate(k):
+    """Return the k-th learning rate of the one grid: ..., 0.1, 0.3, 1 (k = 0), 3, 10, ..."""
+    return float(f"{3 if k % 2 else 1}e{k // 2}")
+
+
+def run(id, arms=None, *, seeds=SEEDS, start=START, folder=RESULTS, processes=None, again=False):
+    """Run a grid, or the rest of it, and store its table.
+
+    Args:
+        id: name of the grid and of its file.
+        arms: dictionary from a name to arguments of ``train``; default those of
+            :mod:`norms.experiments.grids`.
+        seeds: of the tuning runs.
+        start: range of k, see :func:`rate`, before any extension.
+        folder: for the table.
+        processes: of one thread each; default one a core.
+        again: run although the table is up to date.
+
+    Returns:
+        Path of the table.
+
+    Raises:
+        OSError: the disk is full; what was done is kept.
+        RuntimeError: no end of the grid is in sight: the best rate lies beyond 1e-6 or 1000.
+    """
+    arms = grids.arms(id) if arms is None else arms
+    mark = fingerprint(arms)
+    final, part = Path(folder) / f"{id}.csv", Path(folder) / f"{id}.csv.part"
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if final.exists() and not again and _mark(final) == mark:
+        return final
+    done = _resume(part, _header(id, mark, seeds), mark, seeds)
+    bar = tqdm(desc=id, unit="run")
+    while tasks := _pending(arms, done, start):
+        bar.total = len(done) + len(tasks)
+        bar.update(len(done) - bar.n)
+        jobs = [
+            joblib.delayed(with_threads)(1, partial(_tune, name, arms[name], k, seeds))
+            for name, k in tasks
+        ]
+        pool = joblib.Parallel(n_jobs=processes or os.cpu_count(), return_as="generator_unordered")
+        for name, k, accuracies in pool(jobs):
+            _append(part, _rows(name, k, seeds, accuracies))
+            done[name, k] = accuracies
+            bar.update()
+    bar.close()
+    ordered = sorted(done, key=lambda key: (list(arms).index(key[0]), key[1]))
+    _replace(final, _header(id, mark, seeds), {key: done[key] for key in ordered}, seeds)
+    part.unlink()
+    return final
+
+
+def results(id, folder=RESULTS):
+    """Read the table of a grid.
+
+    Returns:
+        Dictionary from the arm's name to ``(learning_rates, accuracies)``: L numbers in rising
+        order and an array (L, S) of validation accuracies in percent.
+
+    Raises:
+        MissingResults: there is no complete table.
+    """
+    final = Path(folder) / f"{id}.csv"
+    if not final.exists():
+        part = final.with_name(final.name + ".part").exists()
+        raise MissingResults(
+            f"no results of the grid {id!r} ({final}): "
+            f"{'its run was interrupted; go on' if part else 'run it'} with "
+            f"`python -m norms.experiments.sweep {id}`"
+        )
+    found = {}
+    for (name, k), accuracies in sorted(_read(final).items(), key=lambda item: item[0][1]):
+        rates, rows = found.setdefault(name, ([], []))
+        rates.append(rate(k))
+        rows.append(accuracies)
+    return {name: (rates, np.array(rows)) for name, (rates, rows) in found.items()}
+
+
+def chosen(id, folder=RESULTS):
+    """Return the learning rate of each arm with the best mean validation accuracy.
+
+    Raises:
+        MissingResults: the grid has not been run, or not since its arms were changed.
+        GridError: a best one is at an end of its grid.
+    """
+    found = results(id, folder)
+    if folder == RESULTS and _mark(RESULTS / f"{id}.csv") != fingerprint(grids.arms(id)):
+        raise MissingResults(
+            f"the results of the grid {id!r} were made with other arms: run "
+            f"`python -m norms.experiments.sweep {id}`"
+        )
+    return {name: best_rate(rates, accuracies) for name, (rates, accuracies) in found.items()}
+
+
+def table(id, folder=RESULTS):
+    """Return a Markdown table of mean validation accuracies, the chosen ones in bold."""
+    found = results(id, folder)
+    rates = sorted({value for arm_rates, _ in found.values() for value in arm_rates})
+    lines = ["| arm | " + " | ".join(f"{value:g}" for value in rates) + " |"]
+    lines.append("|---" * (len(rates) + 1) + "|")
+    for name, (arm_rates, accuracies) in found.items():
+        means = dict(zip(arm_rates, accuracies.mean(1), strict=True))
+        best = best_rate(arm_rates, accuracies)
+        cells = [f"{means[value]:.1f}" if value in means else "" for value in rates]
+        cells = [f"**{c}**" if value == best else c for value, c in zip(rates, cells, strict=True)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def fingerprint(arms):
+    """Return a short hash of what the arms are."""
+    text = "\n".join(f"{name}: {_describe(arm)}" for name, arm in arms.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _describe(value):
+    if isinstance(value, dict):
+        return {key: _describe(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_describe(v) for v in value]
+    if isinstance(value, partial):
+        return [_describe(v) for v in (value.func, value.args, value.keywords)]
+    if callable(value):
+        return value.__qualname__
+    return str(value)
+
+
+def _tune(name, arm, k, seeds):
+    history = train(**arm, learning_rates=[rate(k)], seeds=list(seeds))
+    return name, k, history.validation[:, 0].mean(0).tolist()
+
+
+def _pending(arms, done, start):
+    """Runs that are missing: those of the start, then the ends that must be extended."""
+    tasks = [(name, k) for name in arms for k in start if (name, k) not in done]
+    for name in arms if not tasks else ():
+        tried = sorted(k for arm, k in done if arm == name)
+        best = max(tried, key=lambda k: (np.mean(done[name, k]), -k))
+        beyond = {tried[0]: tried[0] - 1, tried[-1]: tried[-1] + 1}.get(best)
+        if beyond is not None and beyond not in LIMIT:
+            raise RuntimeError(f"{name}: the best learning rate lies beyond {rate(best):g}")
+        if beyond is not None:
+            tasks.append((name, beyond))
+    return tasks
+
+
+def _header(id, mark, seeds):
+    return (
+        f"# python -m norms.experiments.sweep {id}\n"
+        f"# python {platform.python_version()}, torch {torch.__version__}, "
+        f"numpy {np.__version__}, {platform.machine()}\n"
+        f"# {datetime.now(UTC):%Y-%m-%d}, arms {mark}, seeds {' '.join(map(str, seeds))}\n"
+        + ",".join(COLUMNS)
+        + "\n"
+    )
+
+
+def _mark(path):
+    with path.open(encoding="utf-8") as file:
+        line = [next(file, "") for _ in range(3)][-1]
+    return line.partition("arms ")[2].partition(",")[0]
+
+
+def _rows(name, k, seeds, accuracies):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for seed, accuracy in zip(seeds, accuracies, strict=True):
+        writer.writerow([name, f"{rate(k):g}", seed, f"{accuracy:.2f}"])
+    return text.getvalue()
+
+
+def _read(path):
+    """Dictionary from (arm, k) to the accuracies, in the order of the seeds; whole lines only."""
+    text = path.read_text(encoding="utf-8")
+    rows = [line for line in text[: text.rfind("\n") + 1].splitlines() if line[:1] != "#"]
+    k_of = {f"{rate(k):g}": k for k in LIMIT}
+    done = {}
+    for row in csv.DictReader(rows):
+        done.setdefault((row["arm"], k_of[row["learning_rate"]]), []).append(
+            float(row["validation"])
+        )
+    return done
+
+
+def _resume(part, header, mark, seeds):
+    """Read what an interrupted run has left, without a last, broken run; or begin the file."""
+    found = _read(part) if part.exists() and _mark(part) == mark else {}
+    done = {key: values for key, values in found.items() if len(values) == len(seeds)}
+    _replace(part, header, done, seeds)
+    return done
+
+
+def _replace(path, header, done, seeds):
+    """Write a whole table in one step: the old one stands until the new one does."""
+    new = path.with_name(path.name + ".new")
+    rows = [_rows(name, k, seeds, accuracies) for (name, k), accuracies in done.items()]
+    new.write_text("".join([header, *rows]), encoding="utf-8")
+    os.replace(new, path)
+
+
+def _append(path, text):
+    """Write a run's rows to the disk at once; on failure leave the file as it was."""
+    size = path.stat().st_size
+    try:
+        with path.open("ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        os.truncate(path, size)
+        raise
+
+
+def main(arguments=None):
+    """Serve the command line."""
+    parser = argparse.ArgumentParser(prog="python -m norms.experiments.sweep", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("id", nargs="?", choices=list(grids.GRIDS))
+    parser.add_argument("--list", action="store_true", help="list the grids")
+    parser.add_argument("--again", action="store_true", help="run although the table is up to date")
+    parser.add_argument("--processes", type=int, help="of one thread each; default one a core")
+    options = parser.parse_args(arguments)
+    if options.list or options.id is None:
+        for id, grid in grids.GRIDS.items():
+            done = "done" if (RESULTS / f"{id}.csv").exists() else "not run"
+            print(f"{id:14} {done:8} {grid.__doc__.splitlines()[0]}")
+        return
+    try:
+        path = run(options.id, processes=options.processes, again=options.again)
+    except OSError as error:
+        raise SystemExit(f"{error}: what was done is kept; the same command goes on") from None
+    print(path)
+    print(table(options.id))
+
+
+if __name__ == "__main__":
+    main()

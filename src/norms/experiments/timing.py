@@ -1,0 +1,157 @@
+"""What readability costs: our layers against torch's own, one thread, on this machine.
+
+Run ``python -m norms.experiments.timing``. The layers take turns, so that a machine that
+slows down slows all of them; a ratio is the median of the ratios turn by turn.
+"""
+
+import argparse
+import copy
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+import norms
+
+__all__ = ["PAIRS", "Timing", "measure"]
+
+# name: (torch's layer, ours, shapes small and large)
+PAIRS = {
+    "batch norm": (nn.BatchNorm2d, norms.BatchNorm2d, [(32, 16, 8, 8), (32, 64, 32, 32)]),
+}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One layer at one shape: milliseconds, ratios to torch's eager layer, MiB, and an error."""
+
+    layer: str
+    shape: tuple[int, ...]
+    forward: float
+    forward_ratio: float
+    both: float
+    both_ratio: float
+    kept: float
+    offset_error: float
+
+    HEADER = (
+        f"{'layer':26s}{'shape':>18s}{'forward ms':>12s}{'ratio':>7s}{'+backward ms':>14s}"
+        f"{'ratio':>7s}{'kept MiB':>10s}{'error at 3000':>15s}"
+    )
+
+    def __str__(self):
+        return (
+            f"{self.layer:26s}{'x'.join(map(str, self.shape)):>18s}{self.forward:12.3f}"
+            f"{self.forward_ratio:7.2f}{self.both:14.3f}{self.both_ratio:7.2f}{self.kept:10.2f}"
+            f"{self.offset_error:15.1e}"
+        )
+
+
+def measure(name, shape, turns=100, compiled=True):
+    """Time one pair of layers at one shape.
+
+    Args:
+        name: a key of :data:`PAIRS`.
+        shape: of the input; axis 1 holds the channels.
+        turns: how many times each layer is timed.
+        compiled: also time ours under ``torch.compile`` (needs a C++ compiler).
+
+    Returns:
+        A list of :class:`Timing`: torch, ours, and ours compiled.
+    """
+    reference, ours, _ = PAIRS[name]
+    layers = {f"{name}, torch": reference(shape[1]), f"{name}, ours": ours(shape[1])}
+    if compiled:
+        layers[f"{name}, ours compiled"] = torch.compile(ours(shape[1]))
+    x = torch.randn(shape, requires_grad=True)
+    dy = torch.randn(shape)
+
+    def forward(layer):
+        with torch.no_grad():
+            layer(x)
+
+    def both(layer):
+        x.grad = None
+        layer(x).backward(dy)
+
+    times = {}
+    for action in (forward, both):
+        times[action] = _take_turns(action, layers, turns)
+    first = next(iter(layers))
+    return [
+        Timing(
+            label,
+            shape,
+            *_median_and_ratio(times[forward][label], times[forward][first]),
+            *_median_and_ratio(times[both][label], times[both][first]),
+            _kept(layer, x),
+            _offset_error(layer, shape),
+        )
+        for label, layer in layers.items()
+    ]
+
+
+def _take_turns(action, layers, turns):
+    seconds = {label: [] for label in layers}
+    for turn in range(turns + 5):
+        for label, layer in layers.items():
+            start = time.perf_counter()
+            action(layer)
+            if turn >= 5:  # the first turns warm up (and compile)
+                seconds[label].append(time.perf_counter() - start)
+    return seconds
+
+
+def _median_and_ratio(seconds, reference):
+    ratio = statistics.median(s / r for s, r in zip(seconds, reference, strict=True))
+    return 1e3 * statistics.median(seconds), ratio
+
+
+def _kept(layer, x):
+    """MiB that autograd keeps between forward and backward: distinct storages."""
+    sizes = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        layer(x)
+    return sum(sizes.values()) / 2**20
+
+
+def _offset_error(layer, shape):
+    """Largest error of the output for an input around 3000, against float64."""
+    x = torch.randn(shape) + 3000
+    exact = copy.deepcopy(getattr(layer, "_orig_mod", layer)).double()
+    return (layer(x).double() - exact(x.double())).abs().max().item()
+
+
+def main():
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--turns", type=int, default=100)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    # glibc hands large blocks back to the system after each use; fetching them anew would be
+    # a third of the time. The allocator reads this when it starts, so start once more.
+    if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        os.environ.update(MALLOC_MMAP_THRESHOLD_="4294967296", MALLOC_TRIM_THRESHOLD_="17179869184")
+        os.execv(sys.executable, [sys.executable, "-m", "norms.experiments.timing", *sys.argv[1:]])
+    print(
+        f"torch {torch.__version__}, 1 thread, median of {arguments.turns} turns\n{Timing.HEADER}"
+    )
+    for name, (_, _, shapes) in PAIRS.items():
+        for shape in shapes:
+            for timing in measure(name, shape, arguments.turns, not arguments.no_compile):
+                print(timing, flush=True)
+
+
+if __name__ == "__main__":
+    main()

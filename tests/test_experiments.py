@@ -1,0 +1,590 @@
+"""The machinery behind every measured number: pairing, independence, resuming, intervals."""
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from functools import partial
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_notebook, output_from_msg
+from scipy import stats
+from torch import nn
+from torch.nn import functional as F
+
+from norms.experiments import data as data_module
+from norms.experiments import evidence, grids, probes, sweep
+from norms.experiments.data import brightness, contrast, digits, fashion, gaussian_noise, inversion
+from norms.experiments.models import CNN, MLP, DriftingNoise
+from norms.experiments.training import (
+    GridError,
+    batch_statistics,
+    best_rate,
+    evaluate,
+    predict,
+    reestimate,
+    run_arms,
+    seeds,
+    shuffled,
+    sorted_by_class,
+    train,
+)
+
+mlp = partial(MLP, depth=2, width=16)
+cnn = partial(CNN, channels=(4, 6), strides=(2, 2), size=8)
+
+
+def build(net, norm, **options):
+    return lambda chosen: net(norm=norm, seeds=chosen, **options)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return digits()
+
+
+# --- data
+
+
+def test_parts_have_their_sizes_and_do_not_overlap():
+    for data, sizes in ((digits(), (1000, 297, 500)), (fashion(), (4000, 1000, 2000))):
+        parts = (data.train, data.validation, data.test)
+        assert tuple(len(labels) for _, labels in parts) == sizes
+        assert all(len(images) == len(labels) for images, labels in parts)
+        assert float(data.train[0].mean()) == pytest.approx(0, abs=1e-5)
+        assert float(data.train[0].std()) == pytest.approx(1, abs=1e-5)
+        assert all(set(labels.tolist()) == set(range(10)) for _, labels in parts)
+        assert data.inputs == data.train[0][0].numel()
+    train, validation, test = ({x.numpy().tobytes() for x in p[0]} for p in (
+        fashion().train, fashion().validation, fashion().test))  # fmt: skip
+    assert len(train & validation) + len(train & test) + len(validation & test) == 0
+
+
+def test_a_missing_or_damaged_file_names_the_cure(tmp_path, monkeypatch):
+    path = tmp_path / "fashion_mnist_14x14.npz"
+    monkeypatch.setattr(data_module, "FASHION", path)
+    whole = (data_module.Path(data_module.__file__).with_name(path.name)).read_bytes()
+    swapped = dict(np.load(data_module.Path(data_module.__file__).with_name(path.name)))
+    swapped["train_labels"] = swapped["train_labels"][::-1]
+
+    def nothing():
+        pass
+
+    cases = {
+        "missing": nothing,
+        "cannot be read": lambda: path.write_bytes(whole[:1000]),
+        "cannot be read ": lambda: path.write_bytes(
+            b"version https://git-lfs.github.com/spec/v1\n"
+        ),
+        "has been changed": lambda: np.savez_compressed(path, **swapped),
+    }
+    for what, make in cases.items():
+        make()
+        with pytest.raises(data_module.DataError, match=what.strip()) as raised:
+            fashion()
+        assert "git checkout" in str(raised.value)
+        assert "python -m norms.experiments.data make-fashion" in str(raised.value)
+
+
+def test_making_fashion_without_the_package_names_it(tmp_path):
+    with pytest.raises(data_module.DataError, match="apt install dataset-fashion-mnist"):
+        data_module.make_fashion(tmp_path, tmp_path / "out.npz")
+
+
+def test_shifts_act_on_pixels_from_0_to_1(images):
+    x = torch.rand(5, 1, 8, 8) * 0.5 + 0.25
+    mean = x.mean((1, 2, 3))
+    assert torch.allclose(contrast(x, 0.5).mean((1, 2, 3)), mean, atol=1e-6)
+    assert torch.allclose(contrast(x, 0.5).std((1, 2, 3)), 0.5 * x.std((1, 2, 3)), atol=1e-6)
+    assert torch.allclose(brightness(x, 0.2), x + 0.2)
+    assert torch.allclose(inversion(inversion(x)), x)
+    assert torch.equal(gaussian_noise(x, 0.1), gaussian_noise(x, 0.1))
+    assert float(
+        (gaussian_noise(torch.full((50, 1, 8, 8), 0.5), 0.1) - 0.5).std()
+    ) == pytest.approx(0.1, rel=0.05)
+    for shifted in (contrast(x, 9), brightness(x, 0.9), brightness(x, -0.9), gaussian_noise(x, 2)):
+        assert shifted.min() >= 0
+        assert shifted.max() <= 1
+    test = images.test[0]
+    assert torch.allclose(images.shifted(test, lambda p: contrast(p, 1)), test, atol=1e-5)
+    dark = images.shifted(test, lambda p: 0 * p)
+    assert float(dark.mean()) == pytest.approx(-images.mean / images.deviation, rel=1e-5)
+
+
+# --- copies, pairs
+
+
+@pytest.mark.parametrize("net", [mlp, cnn])
+def test_arms_of_a_seed_share_initial_weights_and_batches(net):
+    plain, normed = (build(net, norm)([3, 5]) for norm in ("none", "batch"))
+    for a, b in zip(plain.layers, normed.layers, strict=True):
+        assert torch.equal(a.weight, b.weight)
+    assert torch.equal(plain.head.weight, normed.head.weight)
+    for copy, seed in enumerate([3, 5]):
+        alone = build(net, "none")([seed])
+        first = plain.layers[0].weight.view(2, -1)[copy]
+        assert torch.equal(first, alone.layers[0].weight.flatten())
+    labels = torch.arange(100) % 10
+    assert torch.equal(shuffled(labels, 20, 12, 7), shuffled(labels, 20, 12, 7))
+    assert not torch.equal(shuffled(labels, 20, 12, 7), shuffled(labels, 20, 12, 8))
+    epoch = shuffled(labels, 20, 10, 7)[:5]
+    assert sorted(epoch.flatten().tolist()) == list(range(100))
+
+
+@pytest.mark.parametrize("net", [mlp, cnn])
+def test_a_seed_trains_alike_alone_and_among_other_seeds_and_rates(net, images):
+    run = partial(train, build(net, "batch"), images, steps=8, batch_size=16)
+    alone = run(learning_rates=[0.1], seeds=[4])
+    among = run(learning_rates=[0.03, 0.1], seeds=[1, 4, 9])
+    assert torch.allclose(alone.loss[:, 0, 0], among.loss[:, 1, 1], atol=1e-5)
+    assert alone.model.copies == 1
+    assert among.test.shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("net", [mlp, cnn])
+def test_a_diverged_copy_counts_as_chance_and_leaves_the_others_bit_identical(net, norm, images):
+    run = partial(train, build(net, norm), images, seeds=[0, 1], steps=20, batch_size=16)
+    calm = run(learning_rates=[0.1, 0.1])
+    wild = run(learning_rates=[0.1, 1e30])
+    assert torch.equal(calm.loss[:, 0], wild.loss[:, 0])
+    assert torch.equal(calm.test[:, 0], wild.test[:, 0])
+    assert not wild.loss[-1, 1].isfinite().any()
+    assert (wild.test[-1, 1] == 10).all()
+    for name, value in calm.model.state_dict().items():
+        if value.dim():
+            mine, theirs = (v.view(4, -1)[:2] for v in (value, wild.model.state_dict()[name]))
+            assert torch.equal(mine, theirs), name
+
+
+def torch_cnn(model, copy, head):
+    """The same network out of torch's own layers."""
+    layers = []
+    for conv, norm in zip(model.layers, model.norms, strict=True):
+        outputs = len(conv.weight) // model.copies
+        mine = slice(copy * outputs, (copy + 1) * outputs)
+        theirs = nn.Conv2d(conv.weight.shape[1], outputs, 3, conv.stride, 1)
+        batch = nn.BatchNorm2d(outputs)
+        with torch.no_grad():
+            theirs.weight.copy_(conv.weight[mine])
+            theirs.bias.copy_(conv.bias[mine])
+        layers += [theirs, batch, nn.ReLU()] if hasattr(norm, "layer") else [theirs, nn.ReLU()]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if head == "pool" else [nn.Flatten()]
+    linear = nn.Linear(model.head.weight.shape[1], 10)
+    with torch.no_grad():
+        linear.weight.copy_(model.head.weight[copy].T)
+        linear.bias.copy_(model.head.bias[copy, 0])
+    return nn.Sequential(*layers, linear)
+
+
+@pytest.mark.parametrize("head", ["flatten", "pool"])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_grouped_cnn_is_so_many_networks_of_torch(norm, head, images):
+    start = build(cnn, norm, head=head)([0, 1, 2])
+    twins = [torch_cnn(start, copy, head) for copy in range(3)]
+    index = shuffled(images.train[1], 16, 5, 2)
+    for twin in twins[2:]:
+        descent = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9)
+        for batch in index:
+            descent.zero_grad()
+            F.cross_entropy(twin(images.train[0][batch]), images.train[1][batch]).backward()
+            descent.step()
+    history = train(
+        build(cnn, norm, head=head), images, learning_rates=[0.1], seeds=[0, 1, 2], steps=5,
+        batch_size=16, momentum=0.9,
+    )  # fmt: skip
+    with torch.no_grad():
+        expected = twins[2].eval()(images.test[0])
+    assert torch.allclose(predict(history.model, images.test[0])[2], expected, atol=2e-4)
+
+
+def test_adam_is_torchs_adam(images):
+    history = train(
+        build(mlp, "none"), images, learning_rates=[0.01], seeds=[0], steps=6, batch_size=16,
+        optimizer="adam",
+    )  # fmt: skip
+    model = build(mlp, "none")([0])
+    descent = torch.optim.Adam(model.parameters(), 0.01)
+    for batch in shuffled(images.train[1], 16, 6, 0):
+        descent.zero_grad()
+        F.cross_entropy(model(images.train[0][None, batch])[0], images.train[1][batch]).backward()
+        descent.step()
+    for mine, theirs in zip(history.model.parameters(), model.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("net", [mlp, cnn])
+def test_micro_batches_by_accumulation_and_inside_the_norm_are_the_same(net, images):
+    run = partial(train, data=images, learning_rates=[0.1], seeds=[0, 1], steps=4, batch_size=16)
+    passes = run(build(net, "batch"), micro_batch=4)
+    inside = run(build(net, "batch", micro_batch=4))
+    whole = run(build(net, "batch"))
+    assert torch.allclose(passes.loss, inside.loss, atol=1e-5)
+    assert not torch.allclose(passes.loss, whole.loss, atol=1e-2)
+    for a, b in zip(passes.model.parameters(), inside.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    plain = [run(build(net, "none"), micro_batch=m).loss for m in (None, 4)]
+    assert torch.allclose(*plain, atol=1e-5)
+    with pytest.raises(ValueError, match="micro-batches of 4"):
+        inside.model.train()(images.train[0][None, :6].expand(2, -1, -1, -1, -1))
+
+
+def test_sorted_batches_hold_the_same_images():
+    labels = torch.randint(10, (400,))
+    plain, ordered = (f(labels, 40, 6, 3) for f in (shuffled, sorted_by_class))
+    assert torch.equal(plain.sort(1).values, ordered.sort(1).values)
+    assert (labels[ordered][0].diff() >= 0).all()
+    assert (labels[ordered][1].diff() <= 0).all()
+
+
+def test_labels_of_ones_own_leave_images_out(images):
+    def half(labels, batch_size, steps, seed):
+        index = shuffled(labels, batch_size, steps, seed)
+        target = labels[index].clone()
+        target[:, ::2] = -100
+        return index, target
+
+    history = train(
+        build(mlp, "none"),
+        images,
+        learning_rates=[0.1],
+        seeds=[0],
+        steps=1,
+        batch_size=8,
+        batches=half,
+    )
+    index, model = shuffled(images.train[1], 8, 1, 0)[0][1::2], build(mlp, "none")([0])
+    expected = F.cross_entropy(model(images.train[0][None, index])[0], images.train[1][index])
+    assert float(history.loss) == pytest.approx(expected.item(), abs=1e-6)
+
+
+# --- evaluation
+
+
+@pytest.mark.parametrize("net", [mlp, cnn])
+def test_batch_statistics_and_reestimation(net, images):
+    history = train(
+        build(net, "batch"), images, learning_rates=[0.1], seeds=[0, 1], steps=30, batch_size=32
+    )
+    model, (x, y) = history.model, images.test
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    batch = predict(model, x[:100], "batch", 100)
+    with batch_statistics(model):
+        assert torch.equal(model(x[:100].expand(2, -1, -1, -1, -1)), batch)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+    assert torch.allclose(history.test[-1, 0], evaluate(model, x, y))
+    alone = predict(model, x[:100], "running", 7)
+    assert torch.allclose(alone, predict(model, x[:100]), atol=1e-5)
+    reestimate(model, x[:100])
+    # Biased and unbiased variances differ by a hundredth, and that is all.
+    assert torch.allclose(predict(model, x[:100]), batch, atol=0.2)
+    assert evaluate(model, x, y).shape == (2,)
+    first = model.norms[0].layer
+    assert first.momentum == 0.1
+    flat = (
+        model.layers[0](x[:100].flatten(2).expand(2, -1, -1, -1).squeeze(2)) if net is mlp else None
+    )
+    if flat is not None:
+        assert torch.allclose(first.running_mean, flat.mean(1).flatten(), atol=1e-5)
+        assert torch.allclose(first.running_var, flat.var(1).flatten(), rtol=1e-4)
+    own = torch.stack([x[:32], x[32:64]])
+    reestimate(model, own, batch_size=16)
+    assert int(first.num_batches_tracked) == 2
+
+
+def test_steps_to_a_target_and_the_end_of_a_grid(images):
+    history = train(
+        build(mlp, "none"), images, learning_rates=[1e-6, 0.1], seeds=[0, 1], steps=60, batch_size=32,
+        every=20,
+    )  # fmt: skip
+    assert history.steps == [20, 40, 60]
+    reached = history.steps_to(60)
+    assert torch.isinf(reached[0]).all()
+    assert set(reached[1].tolist()) <= {20.0, 40.0, 60.0}
+    assert best_rate([0.1, 0.3, 1], [[1, 2], [5, 4], [3, 3]]) == 0.3
+    for rows, end in (([[9, 9], [1, 1]], "smallest"), ([[1, 1], [9, 9]], "largest")):
+        with pytest.raises(GridError, match=f"{end} of the grid: extend"):
+            best_rate([0.1, 0.3], rows)
+
+
+def test_seeds_follow_the_environment_and_arms_run_in_processes(monkeypatch):
+    monkeypatch.setenv("NORMS_SEED_BASE", "1000")
+    assert seeds(3) == [1000, 1001, 1002]
+    monkeypatch.setenv("NORMS_SILENT", "1")
+    assert run_arms({"a": lambda: 1, "b": lambda: 2}) == {"a": 1, "b": 2}
+
+
+# --- probes
+
+
+def test_signals_are_those_of_the_network(images):
+    model = build(mlp, "batch")([0, 1])
+    x, y = images.train[0][:50], images.train[1][:50]
+    seen = probes.signals(model, x, y)
+    assert seen.pre[1].shape == (2, 50, 16)
+    assert torch.allclose(probes.rms(seen.pre), torch.ones(2, 2), atol=1e-3)
+    assert torch.allclose(seen.post[0], seen.pre[0].relu())
+    # The gradient of the last hidden layer by hand: through the head and the relu.
+    logits = seen.post[1] @ model.head.weight + model.head.bias
+    error = (logits.softmax(-1) - F.one_hot(y, 10)) / len(y)
+    expected = (error @ model.head.weight.transpose(1, 2)) * (seen.pre[1] > 0)
+    assert torch.allclose(seen.gradients[1], expected.detach(), atol=1e-6)
+    maps = probes.signals(build(cnn, "batch")([0, 1]), x, y)
+    assert maps.pre[0].shape == (2, 50, 4, 4, 4)
+
+
+def test_small_instruments(images):
+    half = torch.tensor([[[0.0, 0.5], [1.0, 0.0]]])  # (1, 2 images, 2 units)
+    assert probes.saturated([half]).item() == 0.75
+    assert probes.saturated([half], low=-1).item() == 0.25
+    assert probes.dead([half.relu() * torch.tensor([0.0, 1.0])]).item() == 0.5
+    ratios = train(
+        build(mlp, "none"), images, learning_rates=[0.1, 0.2], seeds=[0], steps=1, batch_size=16,
+        watch=lambda _step, model, updates: probes.update_ratios(model, updates),
+    ).watched[0]  # fmt: skip
+    assert ratios.shape == (3, 2)
+    assert torch.allclose(ratios[:, 1] / ratios[:, 0], torch.tensor(2.0), rtol=0.05)
+    mixing = probes.jacobian_blocks(lambda x: x - x.mean(0), torch.randn(3, 2))
+    assert torch.allclose(mixing.diagonal(), torch.tensor(2 / 3) * 2**0.5)
+    model = build(mlp, "none")([0])
+    gradient = probes.input_gradients(model, images.train[0][:4], images.train[1][:4])
+    assert gradient.shape == (1, 4, 1, 8, 8)
+
+
+def test_noise_drifts_in_training_only(images):
+    noise = DriftingNoise(mean=0.5, scale=1.25, spread=0.1)
+    x = torch.randn(2, 4000, 3)
+    first, second = noise(x), noise(x)
+    assert (first.mean(1) - second.mean(1)).abs().max() > 0.05
+    assert first.mean(1).abs().max() < 0.55
+    assert torch.equal(noise.eval()(x), x)
+
+    def noisy(chosen):
+        model = build(mlp, "batch")(chosen)
+        model.norms[0] = nn.Sequential(model.norms[0], DriftingNoise(chosen[0]))
+        return model
+
+    drifts = []
+    for make in (noisy, build(mlp, "batch")):
+        meter = probes.DriftMeter(images.train[0][:64], 0)
+        run = train(
+            make, images, learning_rates=[0.1], seeds=[0, 1], steps=5, batch_size=32, watch=meter
+        )
+        drifts.append(torch.stack(run.watched))
+    assert drifts[0].shape == (4, 2)
+    assert drifts[0].mean() > 0.1 > drifts[1].mean()
+
+
+# --- sweeps
+
+
+def small_grid():
+    return {
+        norm: {"build": build(mlp, norm), "data": digits(), "steps": 20, "batch_size": 32}
+        for norm in ("none", "batch")
+    }
+
+
+def run_small_grid(folder, pause=0.0):
+    real = sweep._append
+
+    def slowly(path, text):
+        real(path, text)
+        time.sleep(pause)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "_append", slowly)
+        sweep.run(
+            "demo", small_grid(), seeds=(7, 8), folder=folder, processes=1, start=range(-3, 2)
+        )
+
+
+def body(path):
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and kills by signal")
+def test_a_sweep_goes_on_after_a_kill_with_nothing_lost(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    killed = fork.Process(target=run_small_grid, args=(tmp_path / "cut", 0.05))
+    killed.start()
+    part = tmp_path / "cut" / "demo.csv.part"
+    deadline = time.time() + 60
+    while not (part.exists() and len(body(part)) > 4) and time.time() < deadline:
+        time.sleep(0.01)
+    killed.kill()
+    killed.join()
+    with pytest.raises(
+        sweep.MissingResults, match=r"go on with `python -m norms.experiments.sweep demo"
+    ):
+        sweep.results("demo", tmp_path / "cut")
+    with part.open("a") as file:  # the crash came in the middle of a row
+        file.write("batch,1,7")
+    kept = body(part)[:-1]
+    run_small_grid(tmp_path / "cut")
+    run_small_grid(tmp_path / "whole")
+    full, resumed = (body(tmp_path / name / "demo.csv") for name in ("whole", "cut"))
+    assert full == resumed
+    assert set(kept) <= set(resumed)
+    assert len(resumed) == len(set(resumed))
+    assert not part.exists()
+
+
+def quick(name="none", accuracy=None):
+    """An arm whose validation accuracy is a function of the rate alone."""
+    return {"peak": accuracy, "name": name}
+
+
+@pytest.fixture
+def fake_runs(monkeypatch):
+    calls = []
+
+    def tune(name, arm, k, seeds):
+        calls.append((name, k))
+        return name, k, [90 - 5 * abs(k - arm["peak"]) + seed / 100 for seed in seeds]
+
+    monkeypatch.setattr(sweep, "_tune", tune)
+    monkeypatch.setattr(
+        sweep.joblib, "Parallel", lambda **_: lambda jobs: (f(*a, **k) for f, a, k in jobs)
+    )
+    monkeypatch.setattr(sweep, "with_threads", lambda _threads, function: function())
+    return calls
+
+
+def test_a_sweep_extends_its_grid_until_the_best_is_inside(tmp_path, fake_runs):
+    arms = {"inside": {"peak": -1}, "low": {"peak": -6}, "high": {"peak": 3}}
+    sweep.run("demo", arms, seeds=(1, 2), folder=tmp_path)
+    assert sweep.chosen("demo", tmp_path) == {"inside": 0.3, "low": 0.001, "high": 30}
+    rates, accuracies = sweep.results("demo", tmp_path)["low"]
+    assert rates == [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3]
+    assert accuracies.shape == (9, 2)
+    assert "| **90.0** |" in sweep.table("demo", tmp_path)
+    header = (tmp_path / "demo.csv").read_text().splitlines()[:3]
+    for word in ("python -m norms.experiments.sweep demo", torch.__version__, "seeds 1 2"):
+        assert any(word in line for line in header), word
+    done = len(fake_runs)
+    sweep.run("demo", arms, seeds=(1, 2), folder=tmp_path)
+    assert len(fake_runs) == done, "an up-to-date table is not run again"
+    sweep.run("demo", {"inside": {"peak": -2}}, seeds=(1, 2), folder=tmp_path)
+    assert sweep.chosen("demo", tmp_path) == {"inside": 0.1}
+    with pytest.raises(RuntimeError, match="lies beyond"):
+        sweep.run("endless", {"a": {"peak": 99}}, seeds=(1, 2), folder=tmp_path)
+
+
+def test_a_full_disk_keeps_what_was_done(tmp_path, fake_runs, monkeypatch):
+    real, left = os.fsync, [3]
+
+    def full(descriptor):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    arms = {"a": {"peak": -1}}
+    with pytest.raises(OSError, match="No space"):
+        sweep.run("demo", arms, seeds=(1, 2), folder=tmp_path)
+    assert len(body(tmp_path / "demo.csv.part")) == 1 + 3 * 2
+    monkeypatch.setattr(os, "fsync", real)
+    sweep.run("demo", arms, seeds=(1, 2), folder=tmp_path)
+    assert fake_runs == [("a", k) for k in (-4, -3, -2, -1, -1, 0, 1)]
+
+
+def test_missing_results_name_the_command(tmp_path):
+    with pytest.raises(
+        sweep.MissingResults, match=r"run it with `python -m norms.experiments.sweep x`"
+    ):
+        sweep.results("x", tmp_path)
+    with pytest.raises(KeyError, match="batch-size"):
+        grids.arms("x")
+
+
+def test_stored_grids_are_those_of_the_arms():
+    for id in grids.GRIDS:
+        rates = sweep.chosen(id)
+        assert list(rates) == list(grids.arms(id))
+
+
+# --- evidence
+
+
+def test_intervals_are_those_of_scipy():
+    a, b = np.random.default_rng(0).normal(size=(2, 10))
+    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+    found = evidence.paired(a, b)
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert found.mean == pytest.approx((a - b).mean())
+    low, high = stats.t.interval(0.95, 9, a.mean(), stats.sem(a))
+    assert (evidence.interval(a).low, evidence.interval(a).high) == pytest.approx((low, high))
+    assert evidence.interval([2, 2, 2]) == evidence.Interval(2, 2, 2, 3)
+    for bad in ([1.0], [[1.0, 2.0]], [1.0, np.inf]):
+        with pytest.raises(ValueError, match=r"values"):
+            evidence.interval(bad)
+    with pytest.raises(ValueError, match="same seeds"):
+        evidence.paired([1, 2], [1, 2, 3])
+
+
+def test_claims_are_asserted_with_their_margin():
+    effect = evidence.Interval(2.0, 1.0, 3.0, 10)
+    evidence.assert_above(effect, 0.5)
+    evidence.assert_below(effect, 3.5)
+    evidence.assert_within(effect, 4)
+    assert not evidence.within(effect, 2.5)
+    for check, bound in (("above", 1.5), ("below", 2.5), ("within", 2)):
+        with pytest.raises(AssertionError, match=rf"the gap is 2 .95 % interval 1 to 3.*{bound}"):
+            getattr(evidence, f"assert_{check}")(effect, bound, "the gap")
+    with pytest.raises(ValueError, match="stated before"):
+        evidence.within(effect, 0)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    outputs = []
+    monkeypatch.setattr(evidence, "display", lambda data, raw=False: outputs.append(data))
+    return outputs
+
+
+def test_records_round_trip_through_a_notebook(shown, tmp_path):
+    effect = evidence.Interval(2.0, 1.0, 3.0, 10)
+    evidence.record(
+        "BN-1", "weak where a statistic has < 8 values", "holds if", effect, unit="points",
+        condition="m < 8", paper_for="Wu and He 2018", paper_against="",
+    )  # fmt: skip
+    evidence.record("BN+1", "forward scale", "proved", "mean 0, variance 1")
+    message = {"header": {"msg_type": "display_data"}}
+    outputs = [
+        output_from_msg({**message, "content": {"data": data, "metadata": {}}}) for data in shown
+    ]
+    path = tmp_path / "page.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("record()", outputs=outputs)]), path)
+    first, second = evidence.collect(path)
+    assert first["effect"] == {"mean": 2.0, "low": 1.0, "high": 3.0, "n": 10}
+    assert (first["id"], first["verdict"], first["n"]) == ("BN-1", "holds if", 10)
+    assert (first["condition"], first["paper_for"]) == ("m < 8", "Wu and He 2018")
+    assert second["effect"] == "mean 0, variance 1"
+    box, word = shown[0], shown[1]
+    assert set(word) == {"text/plain"}
+    assert word["text/plain"] == "BN-1: holds if"
+    assert "text/plain" not in box, "nothing measured may be in the output that is compared"
+    assert "&lt; 8 values" in box["text/html"]
+    assert "2 (95 % interval 1 to 3) points, 10 paired seeds" in box["text/html"]
+    json.dumps(box)
+
+
+@pytest.mark.parametrize("verdict", ["true", "Holds", "holds ", "", "mostly holds"])
+def test_a_verdict_in_other_words_is_refused(verdict, shown):
+    with pytest.raises(ValueError, match="not seen here"):
+        evidence.record("BN-1", "claim", verdict, 1.0)
+    assert not shown
+
+
+def test_holds_if_needs_its_condition(shown):
+    with pytest.raises(ValueError, match="condition"):
+        evidence.record("BN-1", "claim", "holds if", 1.0)
+    for verdict in evidence.VERDICTS:
+        evidence.record("BN-1", "claim", verdict, 1.0, condition="always")
