@@ -7,7 +7,8 @@ and the seeds. The chapters run the same arms with the chosen rate and fresh see
 from functools import partial
 
 from norms.experiments.data import digits, fashion
-from norms.experiments.models import CNN, MLP
+from norms.experiments.models import CNN, MLP, noisy_norm
+from norms.experiments.training import sorted_by_class
 
 __all__ = ["GRIDS", "arms"]
 
@@ -41,10 +42,27 @@ def figure_1():
     """BN+3: the set-up of the paper's Fig. 1 on digits, tuned for speed."""
     shared = {"data": digits(), "steps": 600, "batch_size": 60, "every": 20}
     net = partial(MLP, depth=3, width=100, activation="sigmoid")
-    return {norm: {"build": partial(_seeded, net, norm), **shared} for norm in ("none", "batch")}
+    norms = {"none": "none", "batch": "batch", "batch, noise": noisy_norm}
+    return {name: {"build": partial(_seeded, net, norm), **shared} for name, norm in norms.items()}
 
 
-GRIDS = {"batch-size": batch_size, "figure-1": figure_1}
+def batch_order():
+    """Training batches of 32 shuffled, or sorted by class: statistics of 4 images, equal updates."""
+    shared = {"data": fashion(), "steps": 300, "batch_size": 32}
+    net = partial(MLP, depth=3, width=64, inputs=196)
+    builds = {
+        "none": partial(_seeded, net, "none"),
+        "batch": partial(_seeded, net, "batch", micro_batch=4),
+    }
+    orders = {"shuffled": None, "sorted": sorted_by_class}
+    return {
+        f"{norm}, {order}": {"build": build, "batches": batches, **shared}
+        for norm, build in builds.items()
+        for order, batches in orders.items()
+    }
+
+
+GRIDS = {"batch-size": batch_size, "batch-order": batch_order, "figure-1": figure_1}
 
 
 def arms(id):

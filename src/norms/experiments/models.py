@@ -26,6 +26,7 @@ __all__ = [
     "MicroBatchNorm1d",
     "MicroBatchNorm2d",
     "Norm",
+    "noisy_norm",
 ]
 
 
@@ -281,10 +282,10 @@ class DriftingNoise(nn.Module):
 
     A unit's mean is drawn from U(-mean, mean) and its scale from U(1, scale) at every call in
     training mode; a sample's own differ from them by at most ``spread``. In evaluation mode
-    nothing is added. Placed after a norm it makes the distribution of its output drift again.
+    nothing is added. Every channel of (N, C) gets its own noise, from torch's global generator,
+    which ``train`` seeds. After a norm it makes the distribution of the norm's output drift again.
 
     Args:
-        seed: of the draws; every copy of the features (R, N, C) gets its own noise.
         mean: largest absolute mean.
         scale: largest scale, at least 1.
         spread: of the samples around the unit's mean (uniform) and scale (standard deviation).
@@ -293,22 +294,22 @@ class DriftingNoise(nn.Module):
         Santurkar et al. 2018, arXiv:1805.11604, appendix A ("noisy" batch norm).
     """
 
-    def __init__(self, seed=0, mean=0.5, scale=1.25, spread=0.1):
+    def __init__(self, mean=0.5, scale=1.25, spread=0.1):
         super().__init__()
-        self.seed, self.calls = seed, 0
         self.mean, self.scale, self.spread = mean, scale, spread
 
     def forward(self, x):
         if not self.training:
             return x
-        self.calls += 1  # a seed a call: the module holds no generator and can be copied
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.calls)
-        unit = torch.rand(2, len(x), 1, x.shape[-1], generator=generator)
-        mean = (2 * unit[0] - 1) * self.mean
-        scale = 1 + unit[1] * (self.scale - 1)
-        mean = mean + (2 * torch.rand(x.shape, generator=generator) - 1) * self.spread
-        scale = scale + torch.randn(x.shape, generator=generator) * self.spread
+        unit = torch.rand(2, 1, x.shape[1])
+        mean = (2 * unit[0] - 1) * self.mean + (2 * torch.rand(x.shape) - 1) * self.spread
+        scale = 1 + unit[1] * (self.scale - 1) + torch.randn(x.shape) * self.spread
         return x * scale + mean
+
+
+def noisy_norm(copies, channels, **options):
+    """Make a batch norm of features followed by :class:`DriftingNoise`: an arm's ``norm``."""
+    return nn.Sequential(BatchNorm1d(copies * channels), DriftingNoise(**options))
 
 
 def _generators(seeds):

@@ -112,12 +112,11 @@ def results(id, folder=RESULTS):
             f"{'its run was interrupted; go on' if part else 'run it'} with "
             f"`python -m norms.experiments.sweep {id}`"
         )
-    found = {}
-    for (name, k), accuracies in sorted(_read(final).items(), key=lambda item: item[0][1]):
-        rates, rows = found.setdefault(name, ([], []))
-        rates.append(rate(k))
-        rows.append(accuracies)
-    return {name: (rates, np.array(rows)) for name, (rates, rows) in found.items()}
+    done, found = _read(final), {}
+    for name in dict.fromkeys(name for name, _ in done):  # the order of the arms
+        ks = sorted(k for arm, k in done if arm == name)
+        found[name] = [rate(k) for k in ks], np.array([done[name, k] for k in ks])
+    return found
 
 
 def chosen(id, folder=RESULTS):

@@ -127,13 +127,25 @@ def train(
         A :class:`History`. A copy whose logits are not finite has diverged and counts as
         chance.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds[0])  # for layers that draw in training
+        return _train(
+            build, data, learning_rates, seeds, steps, batch_size, micro_batch, momentum, optimizer,
+            batches or shuffled, every, watch,
+        )  # fmt: skip
+
+
+def _train(
+    build, data, learning_rates, seeds, steps, batch_size, micro_batch, momentum, optimizer,
+    batches, every, watch,
+):  # fmt: skip
     copies = [seed for _ in learning_rates for seed in seeds]
     shape = (len(learning_rates), len(seeds))
     model = build(copies)
     parameters = list(model.parameters())
     update = _Update(parameters, learning_rates, shape, momentum, optimizer)
     images, labels = data.train
-    plan = [_plan(batches or shuffled, labels, batch_size, steps, seed) for seed in seeds]
+    plan = [_plan(batches, labels, batch_size, steps, seed) for seed in seeds]
     record, losses, validation, test, watched = [], [], [], [], []
     for step in range(steps):
         index, target = (
