@@ -1,5 +1,7 @@
 """The checker itself: it passes what is right, and names what is wrong."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -88,9 +90,9 @@ def test_a_wrong_entry_fails_and_is_named(argument, index, change):
     assert [(w.argument, w.index) for w in wrong] == [(argument, index)]
     assert result.error == wrong[0].error
     (line,) = [line for line in str(result).splitlines() if line.startswith("WRONG")]
-    assert f"d{argument}: " in line
-    assert f"index {index}" in line
-    assert f"{wrong[0].analytic:+.6e}" in line
+    assert re.search(rf"\bd{argument}\b", line)
+    assert str(index) in line
+    assert f"{wrong[0].error:.1e}" in line
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -99,7 +101,7 @@ def test_one_entry_that_is_not_finite_fails(value):
     assert not result
     assert not result.error < 1e-6
     assert (result.worst[0].argument, result.worst[0].index) == ("x", (1, 2))
-    assert "WRONG dx" in str(result)
+    assert re.search(r"WRONG +dx\b", str(result))
 
 
 def test_a_loss_of_sum_y_would_miss_the_dropped_term():

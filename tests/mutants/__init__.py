@@ -62,19 +62,16 @@ def load():
     return mutants
 
 
-def judge(mutant, tests=None, timeout=120):
-    """Run the tests against a copy of the package that has the defect (or none, for None)."""
-    tests = mutant.tests if tests is None else tests
+def judge(mutant, timeout=120):
+    """Run the mutant's tests against a copy of the package that has the defect."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder) / "norms"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        if mutant is not None:
-            file = copy / mutant.file
-            source = file.read_text(encoding="utf-8")
-            file.write_text(mutant.patched(source), encoding="utf-8")
+        file = copy / mutant.file
+        file.write_text(mutant.patched(file.read_text(encoding="utf-8")), encoding="utf-8")
         report = Path(folder) / "report.json"
-        options = ["-m", "slow" if mutant is not None and mutant.slow else "not slow"]
-        child = _context().Process(target=_run, args=(folder, report, tests, options))
+        speed = "slow" if mutant.slow else "not slow"
+        child = _context().Process(target=_run, args=(folder, report, mutant.tests, speed))
         child.start()
         child.join(timeout)
         if child.exitcode is None:
@@ -97,26 +94,17 @@ def _context():
     return context
 
 
-def _run(folder, report, tests, options):
+def _run(folder, report, tests, speed):
     """In the child: put the copy before the package, run pytest, write what happened."""
     sys.path.insert(0, folder)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half of a second, each time
     import pytest
 
     recorder = _Recorder(folder)
-    command = [
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "addopts=",
-        "-o",
-        "pythonpath=",
-        *options,
-    ]
+    options = "-x -q -p no:cacheprovider -p pytest_timeout -o addopts= -o pythonpath="
+    command = [*options.split(), "-m", speed, *(str(TESTS / test) for test in tests)]
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        code = pytest.main([*command, *(str(TESTS / test) for test in tests)], plugins=[recorder])
+        code = pytest.main(command, plugins=[recorder])
     report.write_text(json.dumps(recorder.verdict(code)), encoding="utf-8")
 
 
