@@ -17,6 +17,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 from jupyter_client import KernelManager
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from PIL import Image
 from tqdm import tqdm
 
@@ -53,32 +54,28 @@ def run(path):
     notebook = nbformat.read(path, as_version=4)
     cells = [c for c in notebook.cells if c.cell_type == "code"]
     started = time.monotonic()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # results then repeat exactly
+    os.environ["NORMS_SILENT"] = "1"  # no progress bars in stored outputs
+    manager = kernel_manager()
     with tqdm(total=len(cells), desc=path.stem, unit="cell", file=sys.stderr) as bar:
         client = nbclient.NotebookClient(
             notebook,
+            km=manager,
             timeout=SECONDS_PER_CELL,
-            km=kernel_manager(),
             resources={"metadata": {"path": str(CHAPTERS)}},
             record_timing=False,
             on_cell_executed=lambda **_: bar.update(),
         )
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # results then repeat exactly
         try:
             client.execute()
-        except nbclient.exceptions.CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError) as error:
             bar.close()
-            print(
-                f"\n{path.stem}: a cell failed after {time.monotonic() - started:.0f} s\n{error}",
-                file=sys.stderr,
-            )
+            seconds = time.monotonic() - started
+            print(f"\n{path.stem}: a cell failed after {seconds:.0f} s\n{error}", file=sys.stderr)
             return False
-        except nbclient.exceptions.CellTimeoutError as error:
-            bar.close()
-            print(
-                f"\n{path.stem}: a cell ran longer than {SECONDS_PER_CELL} s\n{error}",
-                file=sys.stderr,
-            )
-            return False
+        finally:
+            if manager.is_alive():
+                manager.shutdown_kernel(now=True)
     for output in (o for cell in cells for o in cell.outputs):
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = with_palette(output.data["image/png"])

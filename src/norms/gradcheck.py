@@ -41,9 +41,8 @@ class GradcheckResult:
 
     def __str__(self):
         lines = [
-            f"{'ok  ' if w.error < self.tolerance else 'WRONG'} d{w.argument}: relative error "
-            f"{w.error:.1e} at index {w.index} (backward {w.analytic:+.6e}, "
-            f"central difference {w.numeric:+.6e})"
+            f"{'ok' if w.error < self.tolerance else 'WRONG':6s}d{w.argument:6s}{w.error:8.1e} at "
+            f"{w.index!s:10s} backward {w.analytic:+.5f}, difference {w.numeric:+.5f}"
             for w in self.worst
         ]
         return "\n".join(lines)

@@ -44,10 +44,8 @@ def moments(x, axes):
         subtracted before squaring, because :math:`E[x^2] - E[x]^2` loses every digit
         when the mean is large. An empty set has mean 0 and variance 0.
     """
-    m = max(_size(x, axes), 1)
-    mu = x.sum(axis=axes, keepdims=True) / m
-    centred = x - mu
-    return mu, (centred * centred).sum(axis=axes, keepdims=True) / m
+    _, mu, var = _centre(x, axes)
+    return mu, var
 
 
 def standardize(x, axes, eps):
@@ -67,9 +65,9 @@ def standardize(x, axes, eps):
     Note:
         The variance of ``x_hat`` is :math:`\sigma^2 / (\sigma^2 + \epsilon)`, not 1.
     """
-    mu, var = moments(x, axes)
+    centred, mu, var = _centre(x, axes)
     rstd = (var + eps) ** -0.5
-    return (x - mu) * rstd, mu, var, rstd
+    return centred * rstd, mu, var, rstd
 
 
 def standardize_backward(dx_hat, x_hat, rstd, axes):
@@ -123,12 +121,11 @@ class StandardizeAffine(torch.autograd.Function):
     @staticmethod
     def forward(x, gamma, beta, axes, eps):
         """Return ``y, mu, var``."""
-        x_hat, mu, var, _ = standardize(at_least_float32(x), axes, eps)
-        if gamma is not None:
-            x_hat = x_hat * gamma
-        if beta is not None:
-            x_hat = x_hat + beta
-        return x_hat.to(x.dtype), mu, var
+        centred, mu, var = _centre(at_least_float32(x), axes)
+        rstd = (var + eps) ** -0.5
+        scale = rstd if gamma is None else gamma * rstd
+        y = centred * scale if beta is None else torch.addcmul(beta, centred, scale)
+        return y.to(x.dtype), mu, var
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -163,6 +160,14 @@ class StandardizeAffine(torch.autograd.Function):
         dgamma = None if gamma is None else dgamma.sum_to_size(gamma.shape).to(gamma.dtype)
         dbeta = None if beta is None else dbeta.sum_to_size(beta.shape).to(beta.dtype)
         return dx.to(x_dtype), dgamma, dbeta, None, None
+
+
+def _centre(x, axes):
+    """Return ``x - mu, mu, var``: the two passes."""
+    m = max(_size(x, axes), 1)
+    mu = x.sum(axis=axes, keepdims=True) / m
+    centred = x - mu
+    return centred, mu, (centred * centred).sum(axis=axes, keepdims=True) / m
 
 
 def _size(x, axes):

@@ -156,7 +156,7 @@ def gradcheck_bars(errors, tolerance):
     _, ax = plt.subplots(figsize=(WIDTH, 2.9))
     checks = list(next(iter(errors.values())))
     markers, fills = ["o", "s"], [PAPER, NORM_STYLES["batch"]["color"]]
-    for y, (name, row) in enumerate(errors.items()):
+    for y, row in enumerate(errors.values()):
         for k, check in enumerate(checks):
             ax.plot(
                 max(row[check], 1e-13),
@@ -229,7 +229,7 @@ def estimates_by_size(sizes, estimates, curves, xlabel, ylabel):
         ax.plot(sizes, values, ".", color=color, alpha=0.25, ms=4)
         ax.plot(sizes, values.mean(1), "o", color=color, mfc=fill)
         ax.plot(sizes, curves[label], "--", color=INK, lw=1)
-        _label_at_end(ax, sizes[0], values[0].mean(), label)
+        ax.annotate(label, (sizes[1], values[1].mean()), (0, -6), textcoords="offset points", va="top")
     ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
