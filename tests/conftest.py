@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-
-def pytest_configure(config):
-    torch.set_num_threads(1)
-    config.addinivalue_line("markers", "slow: takes seconds, such as compiling")
-    config.addinivalue_line(
-        "markers", "mutants: runs the suite against faulty versions of the package"
-    )
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -513,8 +513,16 @@ def drop_statistics(layer):  # as torch.func.replace_all_batch_norm_modules_ doe
     layer.running_mean = layer.running_var = layer.num_batches_tracked = None
 
 
+def drop_buffers(layer):
+    layer.running_mean = layer.running_var = None
+
+
+def drop_count(layer):
+    layer.num_batches_tracked = None
+
+
 @both_modes
-@pytest.mark.parametrize("change", [stop_tracking, drop_statistics])
+@pytest.mark.parametrize("change", [stop_tracking, drop_statistics, drop_buffers, drop_count])
 def test_statistics_switched_off_later_are_off_as_in_torch(change, training):
     ours, theirs = twins("BatchNorm1d", training=training)
     x, dy = torch.randn(4, 3, dtype=F64), torch.randn(4, 3, dtype=F64)

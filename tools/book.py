@@ -6,6 +6,8 @@ succeeded: a warning, a full disk or Ctrl-C never leaves half a site.
 
 import errno
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "_build" / "work"
 SITE = ROOT / "_build" / "html"
 STAMP = ROOT / "_build" / "inputs.sha256"
+LOG = ROOT / "_build" / "build.log"
 INPUTS = [
     "_config.yml",
     "_toc.yml",
@@ -32,7 +35,6 @@ COMMAND = [
     "-W",
     "-n",
     "--keep-going",
-    "--quiet",
     "--path-output",
     str(WORK),
     ".",
@@ -53,18 +55,20 @@ def main():
 
 def build():
     started = time.monotonic()
-    print("Building the site …", flush=True)
-    WORK.mkdir(parents=True, exist_ok=True)
-    command = [str(Path(sys.executable).with_name(COMMAND[0])), *COMMAND[1:]]
-    if not shutil.which(command[0]):
+    executable = shutil.which(COMMAND[0], path=str(Path(sys.executable).parent))
+    if executable is None:
         sys.exit(
-            "jupyter-book is not installed beside this Python: run `make book`, or pip install -r site/requirements.txt"
+            "jupyter-book is not installed beside this Python: run `make book`, "
+            "or pip install -r site/requirements.txt"
         )
-    if subprocess.run(command, cwd=ROOT).returncode:
-        free = shutil.disk_usage(ROOT).free / 1e6
-        hint = f" Only {free:.0f} MB are free on this disk: that may be why." if free < 200 else ""
-        kept = " The site built before is still in _build/html." if SITE.exists() else ""
-        sys.exit(f"\nThe build failed (warnings count as errors; they are above).{hint}{kept}")
+    if not os.access(ROOT, os.W_OK):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(ROOT))
+    print("Building the site, strictly …", flush=True)
+    WORK.mkdir(parents=True, exist_ok=True)
+    with LOG.open("w") as log:
+        result = subprocess.run([executable, *COMMAND[1:]], cwd=ROOT, stdout=log, stderr=log)
+    if result.returncode:
+        sys.exit(complaints())
     new, old = SITE.with_name("html.new"), SITE.with_name("html.old")
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -76,6 +80,21 @@ def build():
     new.rename(SITE)
     shutil.rmtree(old, ignore_errors=True)
     print(f"Built in {time.monotonic() - started:.0f} s.")
+
+
+def complaints():
+    """Say why the build failed: the warnings and errors of its log, and the disk if it is full."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", LOG.read_text(errors="replace"))
+    told = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Error:|error:", line)]
+    free = shutil.disk_usage(ROOT).free / 1e6
+    return "\n".join(
+        [
+            *(told or text.splitlines()[-20:]),
+            f"\nThe build failed (warnings count as errors). All it said is in {LOG.relative_to(ROOT)}.",
+            *([f"Only {free:.0f} MB are free on this disk: free some room."] if free < 200 else []),
+            *(["The site built before is still in _build/html."] if SITE.exists() else []),
+        ]
+    )
 
 
 def fingerprint():

@@ -191,8 +191,9 @@ class _BatchNorm(nn.Module):
 
     @torch.no_grad()
     def _track(self, mu, var, m):
-        self.num_batches_tracked.add_(1)
-        if m == 0:  # an empty batch has nothing to say
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        if m == 0 or self.running_mean is None:  # nothing to say, or nobody to tell
             return
         momentum = self.momentum
         if momentum is None:  # the plain average over all batches so far
