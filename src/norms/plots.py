@@ -6,14 +6,18 @@ A figure function draws and returns nothing; the notebook cell ends in ``plt.sho
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Rectangle
+
+from norms.experiments.evidence import interval
 
 __all__ = [
     "NORM_STYLES",
-    "computation_graph",
+    "categories",
+    "curves_by_rate",
     "estimates_by_size",
     "gradcheck_bars",
     "index_sheet",
+    "lines_by_size",
     "seed_curves",
     "use_style",
 ]
@@ -176,42 +180,6 @@ def gradcheck_bars(errors, tolerance):
     ax.legend(loc="upper center", bbox_to_anchor=(0.4, 1.2), ncols=2, handletextpad=0.2)
 
 
-def computation_graph(nodes, edges, size=(WIDTH, 3.4)):
-    """Draw a computation graph: the forward in ink, the gradients in the accent colour below.
-
-    Args:
-        nodes: dictionary from a label to its place (x, y).
-        edges: pairs of labels, in the direction of the forward pass.
-        size: of the figure in inches.
-    """
-    _, ax = plt.subplots(figsize=size)
-    for start, end in edges:
-        ax.add_patch(
-            FancyArrowPatch(
-                nodes[start],
-                nodes[end],
-                arrowstyle="-|>",
-                mutation_scale=9,
-                shrinkA=16,
-                shrinkB=16,
-                color=AXIS,
-                lw=1,
-            )
-        )
-    for label, place in nodes.items():
-        ax.text(
-            *place,
-            label,
-            ha="center",
-            va="center",
-            fontsize=11,
-            bbox={"boxstyle": "round,pad=0.35", "fc": "white", "ec": GRID},
-        )
-    xs, ys = zip(*nodes.values(), strict=True)
-    ax.set(xlim=(min(xs) - 0.6, max(xs) + 0.6), ylim=(min(ys) - 0.6, max(ys) + 0.6))
-    ax.axis("off")
-
-
 def estimates_by_size(sizes, estimates, curves, xlabel, ylabel):
     """Draw estimates against the size of the sample, with the theory as dashed lines.
 
@@ -229,7 +197,89 @@ def estimates_by_size(sizes, estimates, curves, xlabel, ylabel):
         ax.plot(sizes, values, ".", color=color, alpha=0.25, ms=4)
         ax.plot(sizes, values.mean(1), "o", color=color, mfc=fill)
         ax.plot(sizes, curves[label], "--", color=INK, lw=1)
-        ax.annotate(label, (sizes[1], values[1].mean()), (0, -6), textcoords="offset points", va="top")
+        ax.annotate(
+            label, (sizes[1], values[1].mean()), (0, -6), textcoords="offset points", va="top"
+        )
     ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(0, None))
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.minorticks_off()
+
+
+MARKERS = ("o", "s", "D", "^")
+
+
+def lines_by_size(lines, xlabel, ylabel, kind="batch"):
+    """Draw one line an entry over sizes on a log axis, all in one norm's colour.
+
+    Args:
+        lines: dictionary from a label to ``(sizes, values)``: K sizes, and (K, S) with a dot
+            a seed. A label's marker is filled but for the last, which is the exception.
+        xlabel: of the sizes.
+        ylabel: of the values.
+        kind: a key of NORM_STYLES.
+    """
+    _, ax = plt.subplots(figsize=(WIDTH, 3.6))
+    color = NORM_STYLES[kind]["color"]
+    ax.axhline(0, color=INK, lw=1, ls="--")
+    for (label, (sizes, values)), marker in zip(lines.items(), MARKERS, strict=False):
+        values, last = np.asarray(values), label == list(lines)[-1]
+        ax.plot(sizes, values, ".", color=color, alpha=0.25, ms=3)
+        line = {"marker": marker, "color": color, "mfc": PAPER if last else color}
+        ax.plot(sizes, values.mean(1), ls=":" if last else "-", **line)
+        ax.annotate(
+            label, (sizes[0], values[0].mean()), (7, 3), textcoords="offset points", va="bottom"
+        )
+    ticks = sorted({size for sizes, _ in lines.values() for size in sizes})
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
+
+
+def categories(rows, xlabel, kind="batch"):
+    """Draw values by category: a row each, a marker a series, whiskers of 95 %, faint seeds.
+
+    Args:
+        rows: dictionary from a category to a dictionary from a series to S values.
+        xlabel: of the values.
+        kind: a key of NORM_STYLES.
+    """
+    series = list(next(iter(rows.values())))
+    _, ax = plt.subplots(figsize=(WIDTH, 0.5 + 0.75 * len(rows)))
+    color = NORM_STYLES[kind]["color"]
+    for place, row in enumerate(rows.values()):
+        for k, (name, values) in enumerate(row.items()):
+            y = place + 0.22 * (k - (len(series) - 1) / 2)
+            effect = interval(values)
+            ax.plot(values, [y] * len(values), ".", color=color, alpha=0.25, ms=3)
+            ax.plot([effect.low, effect.high], [y, y], color=color, lw=1.5)
+            fill = color if k == 0 else PAPER
+            label = name if place == 0 else None
+            ax.plot(effect.mean, y, MARKERS[k], ls="", color=color, mfc=fill, ms=6, label=label)
+    ax.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5), xlim=(0, None))
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.grid(axis="x")
+    ax.grid(visible=False, axis="y")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.35, 1), ncols=len(series), handletextpad=0.1)
+
+
+def curves_by_rate(rates, arms, ylabel, chance=None):
+    """Draw accuracy over learning rates, one curve an arm.
+
+    Args:
+        rates: L learning rates, drawn on a log axis.
+        arms: dictionary from a label to ``(kind, values)``: a key of NORM_STYLES and (L, S).
+        ylabel: of the values.
+        chance: the level of guessing, drawn as a dashed line.
+    """
+    _, ax = plt.subplots()
+    for label, (kind, values) in arms.items():
+        values, style = np.asarray(values), NORM_STYLES[kind]
+        ax.plot(rates, values, ".", color=style["color"], alpha=0.25, ms=4)
+        ax.plot(rates, values.mean(1), **style)
+        middle = int(np.argmin(np.abs(values.mean(1) - values.mean(1).max() * 0.6)))
+        place = (rates[middle], values[middle].mean())
+        ax.annotate(label, place, (9, 4), textcoords="offset points", va="center")
+    if chance is not None:
+        ax.axhline(chance, color=INK, lw=1, ls="--")
+        ax.annotate("chance", (rates[0], chance), (0, 4), textcoords="offset points")
+    ax.set(xscale="log", xlabel="learning rate", ylabel=ylabel, ylim=(0, 102))
