@@ -20,14 +20,12 @@ def batch_size():
     """
     shared = {"data": fashion(), "steps": 300, "batch_size": 32}
     large = partial(CNN, channels=(16, 16), strides=(2, 2))
+    small = partial(CNN, channels=(8, 16, 16, 32), strides=(2, 2, 2, 2))
     nets = {
-        "MLP": (partial(MLP, depth=3, width=64, inputs=196), (2, 4, 8, 16, 32)),
-        "CNN 1x1": (
-            partial(CNN, channels=(16, 16, 32, 32), strides=(2, 2, 2, 2)),
-            (2, 4, 8, 16, 32),
-        ),
-        "CNN 4x4": (large, (1, 2, 4, 8, 16, 32)),
-        "CNN 4x4 pooled": (partial(large, head="pool"), (1, 2, 4, 32)),
+        "MLP": (partial(MLP, depth=3, width=64, inputs=196), (2, 4, 8, 32)),
+        "CNN 1x1": (small, (2, 4, 8, 32)),
+        "CNN 4x4": (large, (1, 2, 8, 32)),
+        "CNN 4x4 pooled": (partial(large, head="pool"), (1, 32)),
     }
     grid = {}
     for name, (net, sizes) in nets.items():
