@@ -26,6 +26,7 @@ __all__ = [
     "paired",
     "record",
     "say",
+    "verdict_table",
     "within",
 ]
 
@@ -165,6 +166,7 @@ def record(
         "paper_for": paper_for,
         "paper_against": paper_against,
     }
+    _made[id] = entry
     display({MIME: entry, "text/html": _box(entry, effect)}, raw=True)
     display({"text/plain": f"{id}: {verdict}"}, raw=True)
 
@@ -181,6 +183,26 @@ def collect(path):
     notebook = json.loads(Path(path).read_text(encoding="utf-8"))
     outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
     return [o["data"][MIME] for o in outputs if MIME in o.get("data", {})]
+
+
+def verdict_table(*paths):
+    """Show the verdicts of this notebook so far, and those stored in others, as a table.
+
+    Args:
+        *paths: of ``.ipynb`` files; an id in the first column links to its page.
+    """
+    rows = {id: (id, entry) for id, entry in _made.items()}
+    for path in paths:
+        rows |= {e["id"]: (f"[{e['id']}]({path})", e) for e in collect(path)}
+    lines = ["| | claim | verdict |", "|---|---|---|"]
+    for id in sorted(rows, key=lambda id: (id[:-2], "-" in id, id)):
+        shown, entry = rows[id]
+        condition = f" {entry['condition']}" if entry["verdict"] == "holds if" else ""
+        lines.append(f"| {shown} | {entry['claim']} | **{entry['verdict']}**{condition} |")
+    display(Markdown("\n".join(lines)))
+
+
+_made = {}  # the records of this kernel, by id
 
 
 def _box(entry, effect):
