@@ -1,21 +1,25 @@
 """Instruments: signals and gradients by depth, update ratios, dead units, Jacobians."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
-from norms.experiments.training import batch_statistics
+from norms.experiments.training import batch_statistics, evaluate, predict, reestimate
 
 __all__ = [
     "DriftMeter",
     "Signals",
+    "changed_by_company",
     "dead",
     "input_gradients",
     "jacobian_blocks",
+    "right_angles",
     "rms",
     "saturated",
     "signals",
+    "three_statistics",
     "update_ratios",
 ]
 
@@ -218,3 +222,81 @@ def _by_copy(x, copies):
     if x.dim() == 3:
         return x
     return x.unflatten(1, (copies, -1)).transpose(0, 1)
+
+
+def three_statistics(model, data, batch_size=32, images=1024):
+    """Return the test errors of a model under three sorts of batch norm's statistics.
+
+    Args:
+        model: R copies.
+        data: a :class:`norms.experiments.data.Dataset`.
+        batch_size: of the batches for "batch" and for re-estimation.
+        images: number of training images that re-estimation sees.
+
+    Returns:
+        Dictionary from "running", "batch" and "re-estimated" to R errors in percent.
+    """
+    mended = reestimate(copy.deepcopy(model), data.train[0][:images], batch_size)
+    accuracies = {
+        "running": evaluate(model, *data.test),
+        "batch": evaluate(model, *data.test, statistics="batch", batch_size=batch_size),
+        "re-estimated": evaluate(mended, *data.test),
+    }
+    return {name: 100 - accuracy.double().numpy() for name, accuracy in accuracies.items()}
+
+
+def changed_by_company(model, images, sizes=(2, 4, 8, 32, 125), count=500):
+    """Ask twice, in batches of other images, with the batch's statistics: how many answers change?
+
+    Args:
+        model: R copies.
+        images: (N, 1, H, W), of which the first ``count`` are asked.
+        sizes: of the batches; those that do not divide ``count`` leave a rest out.
+        count: number of images.
+
+    Returns:
+        Dictionary from a size to R shares in percent.
+    """
+    changed = {}
+    for size in sizes:
+        answers = torch.full((2, model.copies, count), -1)
+        for draw in (0, 1):
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(draw))
+            order = order[: count // size * size]
+            answers[draw][:, order] = predict(model, images[order], "batch", size).argmax(-1)
+        both = (answers >= 0).all(0).all(0)
+        differ = answers[0][:, both] != answers[1][:, both]
+        changed[size] = 100 * differ.double().mean(1).numpy()
+    return changed
+
+
+def right_angles(model, images, labels, layer=3, factor=3.0):
+    """Measure how the gradient of a layer's weights stands to the weights.
+
+    Args:
+        model: R copies of an MLP; taken in float64.
+        images: (N, 1, H, W).
+        labels: (N,).
+        layer: index of the layer.
+        factor: by which the weights are scaled for the second measurement.
+
+    Returns:
+        ``cosine, ratio``: the largest absolute cosine between the incoming weights of a unit
+        and their gradient, and the length of the gradient at ``factor`` times the weights,
+        divided by that at the weights, averaged over copies.
+    """
+    model = copy.deepcopy(model).double()
+    weight = model.layers[layer].weight  # (R, inputs, units)
+
+    def gradient():
+        logits = model(images.double().expand(model.copies, *images.shape))
+        target = labels.repeat(model.copies)
+        loss = F.cross_entropy(logits.flatten(0, 1), target, reduction="sum") / len(labels)
+        return torch.autograd.grad(loss, weight)[0]
+
+    first = gradient()
+    lengths = weight.norm(dim=1) * first.norm(dim=1)
+    cosine = ((weight * first).sum(1) / lengths.clamp_min(1e-300)).abs().max().item()
+    with torch.no_grad():
+        weight.mul_(factor)
+    return cosine, (gradient().norm(dim=(1, 2)) / first.norm(dim=(1, 2))).mean().item()

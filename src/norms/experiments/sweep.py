@@ -27,9 +27,9 @@ import torch
 from tqdm.auto import tqdm
 
 from norms.experiments import grids
-from norms.experiments.training import best_rate, train, with_threads
+from norms.experiments.training import best_rate, run_arms, train, with_threads
 
-__all__ = ["MissingResults", "chosen", "main", "rate", "results", "run", "table"]
+__all__ = ["MissingResults", "chosen", "main", "rate", "rerun", "results", "run", "table"]
 
 RESULTS = Path(__file__).with_name("results")
 SEEDS = tuple(range(100, 105))  # the chapters start at 0
@@ -133,6 +133,26 @@ def chosen(id, folder=RESULTS):
             f"`python -m norms.experiments.sweep {id}`"
         )
     return {name: best_rate(rates, accuracies) for name, (rates, accuracies) in found.items()}
+
+
+def rerun(id, seeds, names=None):
+    """Train the arms of a grid at their chosen learning rates, side by side.
+
+    Args:
+        id: of the grid.
+        seeds: of the runs, not those of the grid.
+        names: which arms; default all.
+
+    Returns:
+        Dictionary from the name to a :class:`norms.experiments.training.History`.
+    """
+    arms, rates = grids.arms(id), chosen(id)
+    return run_arms(
+        {
+            name: partial(train, **arms[name], learning_rates=[rates[name]], seeds=seeds)
+            for name in names or arms
+        }
+    )
 
 
 def table(id, folder=RESULTS):

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import joblib
 import torch
@@ -16,6 +17,7 @@ __all__ = [
     "History",
     "batch_statistics",
     "best_rate",
+    "compare",
     "evaluate",
     "predict",
     "reestimate",
@@ -133,6 +135,31 @@ def train(
             build, data, learning_rates, seeds, steps, batch_size, micro_batch, momentum, optimizer,
             batches or shuffled, every, watch,
         )  # fmt: skip
+
+
+def compare(net, arms, data, **options):
+    """Train arms that differ in what ``net`` is given, side by side.
+
+    Args:
+        net: :class:`norms.experiments.models.MLP` or ``CNN`` with what all arms share, such as
+            ``partial(MLP, depth=8, width=64)``.
+        arms: dictionary from a name to the rest: at least ``{"norm": ...}``.
+        data: a :class:`norms.experiments.data.Dataset`.
+        **options: of :func:`train`.
+
+    Returns:
+        Dictionary from the name to a :class:`History`.
+    """
+    return run_arms(
+        {
+            name: partial(train, partial(_build, net, arm), data, **options)
+            for name, arm in arms.items()
+        }
+    )
+
+
+def _build(net, arm, seeds):
+    return net(seeds=seeds, **arm)
 
 
 def _train(
