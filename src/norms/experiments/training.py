@@ -129,12 +129,32 @@ def train(
         A :class:`History`. A copy whose logits are not finite has diverged and counts as
         chance.
     """
+    copies = [seed for _ in learning_rates for seed in seeds]
+    shape = (len(learning_rates), len(seeds))
+    model = build(copies)
+    parameters = list(model.parameters())
+    update = _Update(parameters, learning_rates, shape, momentum, optimizer)
+    images, labels = data.train
+    plan = [_plan(batches or shuffled, labels, batch_size, steps, seed) for seed in seeds]
+    record, losses, validation, test, watched = [], [], [], [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds[0])  # for layers that draw in training
-        return _train(
-            build, data, learning_rates, seeds, steps, batch_size, micro_batch, momentum, optimizer,
-            batches or shuffled, every, watch,
-        )  # fmt: skip
+        for step in range(steps):
+            index, target = (
+                torch.stack([p[i][step] for p in plan]).repeat(len(learning_rates), 1)
+                for i in (0, 1)
+            )  # (R, B)
+            loss, gradients = _gradients(model, parameters, images, index, target, micro_batch)
+            updates = update(gradients)
+            losses.append(loss.view(shape))
+            if watch and (seen := watch(step + 1, model, updates)) is not None:
+                watched.append(seen)
+            if step + 1 == steps or (every and (step + 1) % every == 0):
+                record.append(step + 1)
+                validation.append(evaluate(model, *data.validation, len(copies)).view(shape))
+                test.append(evaluate(model, *data.test, len(copies)).view(shape))
+    stacked = [torch.stack(values) for values in (losses, validation, test)]
+    return History(record, *stacked, list(learning_rates), model, watched)
 
 
 def compare(net, arms, data, **options):
@@ -162,35 +182,6 @@ def _build(net, arm, seeds):
     return net(seeds=seeds, **arm)
 
 
-def _train(
-    build, data, learning_rates, seeds, steps, batch_size, micro_batch, momentum, optimizer,
-    batches, every, watch,
-):  # fmt: skip
-    copies = [seed for _ in learning_rates for seed in seeds]
-    shape = (len(learning_rates), len(seeds))
-    model = build(copies)
-    parameters = list(model.parameters())
-    update = _Update(parameters, learning_rates, shape, momentum, optimizer)
-    images, labels = data.train
-    plan = [_plan(batches, labels, batch_size, steps, seed) for seed in seeds]
-    record, losses, validation, test, watched = [], [], [], [], []
-    for step in range(steps):
-        index, target = (
-            torch.stack([p[i][step] for p in plan]).repeat(len(learning_rates), 1) for i in (0, 1)
-        )  # (R, B)
-        loss, gradients = _gradients(model, parameters, images, index, target, micro_batch)
-        updates = update(gradients)
-        losses.append(loss.view(shape))
-        if watch and (seen := watch(step + 1, model, updates)) is not None:
-            watched.append(seen)
-        if step + 1 == steps or (every and (step + 1) % every == 0):
-            record.append(step + 1)
-            validation.append(evaluate(model, *data.validation, len(copies)).view(shape))
-            test.append(evaluate(model, *data.test, len(copies)).view(shape))
-    stacked = [torch.stack(values) for values in (losses, validation, test)]
-    return History(record, *stacked, list(learning_rates), model, watched)
-
-
 def shuffled(labels, batch_size, steps, seed):
     """Choose the batches: each epoch is a permutation of the images, cut into batches.
 
@@ -214,7 +205,7 @@ def shuffled(labels, batch_size, steps, seed):
 def sorted_by_class(labels, batch_size, steps, seed):
     """Choose the batches of :func:`shuffled`, each sorted by label inside.
 
-    The update sees the same images, but micro-batches now hold one class, or two. Arguments
+    The update sees the same images, but small micro-batches now hold one class or two. Arguments
     and result as there; every second batch runs from the last class to the first, so that the
     running statistics do not end on the same class each time.
     """
