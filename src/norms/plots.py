@@ -226,11 +226,10 @@ def lines_by_size(lines, xlabel, ylabel, kind="batch"):
         ax.plot(sizes, values, ".", color=color, alpha=0.25, ms=3)
         line = {"marker": marker, "color": color, "mfc": PAPER if last else color}
         ax.plot(sizes, values.mean(1), ls=":" if last else "-", **line)
-        ax.annotate(
-            label, (sizes[0], values[0].mean()), (7, 3), textcoords="offset points", va="bottom"
-        )
+        place = {"textcoords": "offset points", "ha": "right", "va": "bottom"}
+        ax.annotate(label, (sizes[0], values[0].mean()), (-6, 0), **place)
     ticks = sorted({size for sizes, _ in lines.values() for size in sizes})
-    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel, xlim=(ticks[0] / 2.6, None))
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
 
