@@ -24,6 +24,7 @@ from norms.experiments.training import (
     GridError,
     batch_statistics,
     best_rate,
+    compare,
     evaluate,
     predict,
     reestimate,
@@ -312,10 +313,18 @@ def test_steps_to_a_target_and_the_end_of_a_grid(images):
             best_rate([0.1, 0.3], rows)
 
 
-def test_seeds_follow_the_environment_and_arms_run_in_processes(monkeypatch):
+def test_seeds_follow_the_environment_and_arms_run_in_processes(monkeypatch, images):
     monkeypatch.setenv("NORMS_SEED_BASE", "1000")
     assert seeds(3) == [1000, 1001, 1002]
     monkeypatch.setenv("NORMS_SILENT", "1")
+    options = {"learning_rates": [0.1], "seeds": [0, 1], "steps": 5, "batch_size": 32}
+    together = compare(
+        mlp, {"none": {"norm": "none"}, "own": {"norm": noisy_norm}}, images, **options
+    )
+    assert list(together) == ["none", "own"]
+    alone = train(build(mlp, "none"), images, **options)
+    assert torch.equal(together["none"].loss, alone.loss)
+    assert together["own"].model.copies == 2
     assert run_arms({"a": lambda: 1, "b": lambda: 2}) == {"a": 1, "b": 2}
 
 
@@ -373,6 +382,33 @@ def test_noise_drifts_in_training_only(images):
         drifts.append(torch.stack(run.watched))
     assert drifts[0].shape == (4, 2)
     assert drifts[0].mean() > 0.1 > drifts[1].mean()
+
+
+def test_what_batch_norm_does_to_company_and_to_angles(images):
+    runs = {
+        norm: train(
+            build(mlp, norm), images, learning_rates=[0.1], seeds=[0, 1], steps=30, batch_size=32
+        )
+        for norm in ("none", "batch")
+    }
+    plain, normed = (runs[norm].model for norm in ("none", "batch"))
+    x, y = images.test
+    alone, company = (
+        probes.changed_by_company(model, x, sizes=(2, 100), count=200) for model in (plain, normed)
+    )
+    assert all((share == 0).all() for share in alone.values())
+    assert company[2].shape == (2,)
+    assert company[2].min() > company[100].max() > 0
+    cosine, ratio = probes.right_angles(normed, x[:50], y[:50], layer=1)
+    assert cosine < 1e-3
+    assert ratio == pytest.approx(1 / 3, rel=1e-3)
+    assert probes.right_angles(plain, x[:50], y[:50], layer=1)[0] > 0.01
+    errors = probes.three_statistics(normed, images, batch_size=100, images=500)
+    assert errors["running"] == pytest.approx(100 - runs["batch"].test[-1, 0].numpy())
+    batch = evaluate(normed, x, y, statistics="batch", batch_size=100)
+    assert errors["batch"] == pytest.approx(100 - batch.numpy())
+    mended = evaluate(reestimate(normed, images.train[0][:500], 100), x, y)
+    assert errors["re-estimated"] == pytest.approx(100 - mended.numpy())
 
 
 # --- sweeps
