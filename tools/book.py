@@ -68,6 +68,8 @@ def build():
     with LOG.open("w") as log:
         result = subprocess.run([executable, *COMMAND[1:]], cwd=ROOT, stdout=log, stderr=log)
     if result.returncode:
+        # What was read once is not read again, and its warnings would not be heard again.
+        shutil.rmtree(WORK, ignore_errors=True)
         sys.exit(complaints())
     new, old = SITE.with_name("html.new"), SITE.with_name("html.old")
     for leftover in (new, old):

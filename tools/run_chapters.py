@@ -34,8 +34,9 @@ def main():
     arguments = parser.parse_args()
     paths = sorted(CHAPTERS.glob("*.ipynb"))
     if arguments.chapter:
-        path = CHAPTERS / (Path(arguments.chapter).stem + ".ipynb")
-        if path not in paths:
+        wanted = Path(arguments.chapter).stem
+        path = next((p for p in paths if p.stem == wanted or p.stem[3:] == wanted), None)
+        if path is None:
             sys.exit(
                 f"No chapter {arguments.chapter}; there are: " + ", ".join(p.stem for p in paths)
             )
@@ -85,6 +86,7 @@ def run(path):
         "norms": {"sources": fingerprint(notebook), "seconds": round(time.monotonic() - started)},
     }
     replace(path, nbformat.writes(notebook) + "\n")
+    print(f"{path.relative_to(ROOT)}: stored a run of {time.monotonic() - started:.0f} s")
     return True
 
 

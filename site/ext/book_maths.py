@@ -1,6 +1,7 @@
 """Maths at build time: KaTeX with the node that comes as a wheel, and bad TeX as a warning."""
 
 import os
+import time
 from pathlib import Path
 
 import sphinxcontrib.katex as katex
@@ -40,10 +41,20 @@ def node_binary() -> Path:
 
 def render(latex: str, options: dict | None = None) -> str:
     """Render as before, but say so when KaTeX could not: else the page shows red text and `-W` passes."""
-    html = _render(latex, options)
+    html = _patiently(latex, options)
     if "katex-error" in html or "color:#cc0000" in html:
         logger.warning("KaTeX cannot render: %s", latex.strip()[:120], type="katex")
     return html
+
+
+def _patiently(latex, options):
+    """Try again when node has made its socket but does not listen yet: one start in forty, or more under load."""
+    for pause in (0.1, 0.3, 1.0, 3.0):
+        try:
+            return _render(latex, options)
+        except ConnectionRefusedError:
+            time.sleep(pause)
+    return _render(latex, options)
 
 
 def setup(app):

@@ -265,7 +265,10 @@ class BatchNorm1d(_BatchNorm):
 
     Note:
         The batch is normalized with the biased variance, :math:`1/m`; the running variance
-        is unbiased, :math:`1/(m-1)`. Half precision is computed in float32.
+        is unbiased, :math:`1/(m-1)`. Half precision is computed in float32. Tools of torch
+        that look for its own class, such as ``convert_sync_batchnorm`` and
+        ``swa_utils.update_bn``, pass this layer by; TorchScript and forward-mode
+        differentiation are not supported.
 
     References:
         Ioffe and Szegedy 2015, arXiv:1502.03167, Algorithms 1 and 2.
