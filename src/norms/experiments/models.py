@@ -21,6 +21,7 @@ __all__ = [
     "MLP",
     "NORMS",
     "Conv",
+    "DetachedNorm",
     "DriftingNoise",
     "Linear",
     "MicroBatchNorm1d",
@@ -305,6 +306,25 @@ class DriftingNoise(nn.Module):
         mean = (2 * unit[0] - 1) * self.mean + (2 * torch.rand(x.shape) - 1) * self.spread
         scale = 1 + unit[1] * (self.scale - 1) + torch.randn(x.shape) * self.spread
         return x * scale + mean
+
+
+class DetachedNorm(nn.Module):
+    """Batch norm with a fault of real code: the gradient does not see the statistics.
+
+    Args:
+        copies: R.
+        channels: C; the input is (N, R*C).
+    """
+
+    def __init__(self, copies, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(copies * channels))
+        self.bias = nn.Parameter(torch.zeros(copies * channels))
+
+    def forward(self, x):
+        with torch.no_grad():
+            mu, var = moments(x, (0,))
+        return self.weight * (x - mu) * (var + 1e-5) ** -0.5 + self.bias
 
 
 def noisy_norm(copies, channels, **options):
