@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from norms import BatchNorm1d, BatchNorm2d
-from norms.moments import StandardizeAffine
+from norms.moments import StandardizeAffine, moments
 
 __all__ = [
     "ACTIVATIONS",
