@@ -135,13 +135,14 @@ def chosen(id, folder=RESULTS):
     return {name: best_rate(rates, accuracies) for name, (rates, accuracies) in found.items()}
 
 
-def rerun(id, seeds, names=None):
+def rerun(id, seeds, names=None, **options):
     """Train the arms of a grid at their chosen learning rates, side by side.
 
     Args:
         id: of the grid.
         seeds: of the runs, not those of the grid.
         names: which arms; default all.
+        **options: of ``train``, in the place of the grid's own.
 
     Returns:
         Dictionary from the name to a :class:`norms.experiments.training.History`.
@@ -149,7 +150,9 @@ def rerun(id, seeds, names=None):
     arms, rates = grids.arms(id), chosen(id)
     return run_arms(
         {
-            name: partial(train, **arms[name], learning_rates=[rates[name]], seeds=seeds)
+            name: partial(
+                train, **(arms[name] | options), learning_rates=[rates[name]], seeds=seeds
+            )
             for name in names or arms
         }
     )
