@@ -25,6 +25,7 @@ from norms.experiments.training import (
     batch_statistics,
     best_rate,
     compare,
+    cut_once,
     evaluate,
     predict,
     reestimate,
@@ -242,6 +243,16 @@ def test_sorted_batches_hold_the_same_images():
     assert (labels[ordered][1].diff() <= 0).all()
 
 
+def test_batches_cut_once_come_back():
+    labels = torch.zeros(40)
+    index = cut_once(labels, 10, 10, 3)  # 4 batches an epoch
+    assert index.shape == (10, 10)
+    first = {frozenset(batch.tolist()) for batch in index[:4]}
+    assert len(first) == 4
+    assert frozenset().union(*first) == set(range(40))
+    assert {frozenset(batch.tolist()) for batch in index[4:8]} == first
+
+
 def test_labels_of_ones_own_leave_images_out(images):
     def half(labels, batch_size, steps, seed):
         index = shuffled(labels, batch_size, steps, seed)
@@ -373,14 +384,15 @@ def test_noise_drifts_in_training_only(images):
     assert first.mean(0).abs().max() < 0.55
     assert torch.equal(noise.eval()(x), x)
     drifts = []
-    for norm in (noisy_norm, "batch"):
-        meter = probes.DriftMeter(images.train[0][:64], 0)
+    for norm, layer in ((noisy_norm, 0), ("batch", [0, 1])):
+        meter = probes.DriftMeter(images.train[0][:64], layer)
         run = train(
             build(mlp, norm), images, learning_rates=[0.1], seeds=[0, 1], steps=5, batch_size=32,
             watch=meter,
         )  # fmt: skip
         drifts.append(torch.stack(run.watched))
     assert drifts[0].shape == (4, 2)
+    assert drifts[1].shape == (4, 2, 2)  # steps, layers, copies
     assert drifts[0].mean() > 0.1 > drifts[1].mean()
 
 
@@ -619,3 +631,27 @@ def test_holds_if_needs_its_condition(shown):
         evidence.record("BN-1", "claim", "holds if", 1.0)
     for verdict in evidence.VERDICTS:
         evidence.record("BN-1", "claim", verdict, 1.0, condition="always")
+
+
+def test_ratio_is_the_geometric_mean_of_pairs():
+    found = evidence.ratio([2.0, 8.0, 4.0], [1.0, 1.0, 1.0])
+    assert found.mean == pytest.approx(4)
+    assert found.mean**2 == pytest.approx(found.low * found.high)
+    assert found.n == 3
+
+
+def test_squared_gradients_grow_in_relu_networks(images):
+    x, y = (part[:128] for part in images.train)
+    grown = {
+        norm: probes.squared_growth(MLP(norm, 16, 128, [0, 1]), x, y) for norm in ("none", "batch")
+    }
+    assert grown["batch"].shape == (2,)
+    assert (grown["batch"] - np.pi / (np.pi - 1)).abs().max() < 0.15
+    assert (grown["none"] - 1).abs().max() < 0.15
+
+
+def test_jitter_follows_the_curve_of_large_batches(images):
+    near = (0, 2)
+    seen = probes.jitter(images.train[0], 64, 0, near, draws=200)
+    for value, jitter in zip(near, seen, strict=True):
+        assert jitter == pytest.approx(((1 + value**2 / 2) / 64) ** 0.5, rel=0.15)

@@ -24,6 +24,7 @@ __all__ = [
     "collect",
     "interval",
     "paired",
+    "ratio",
     "record",
     "say",
     "verdict_table",
@@ -90,6 +91,12 @@ def paired(a, b):
     if a.shape != b.shape:
         raise ValueError(f"a has shape {a.shape} and b {b.shape}: pairs need the same seeds")
     return interval(a - b)
+
+
+def ratio(a, b):
+    """Return the interval of ``a / b``, seed by seed: geometric mean, and limits on a log scale."""
+    logs = paired(np.log(np.asarray(a, dtype=float)), np.log(np.asarray(b, dtype=float)))
+    return Interval(*(float(np.exp(v)) for v in (logs.mean, logs.low, logs.high)), logs.n)
 
 
 def within(effect, bound):

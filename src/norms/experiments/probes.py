@@ -15,10 +15,12 @@ __all__ = [
     "dead",
     "input_gradients",
     "jacobian_blocks",
+    "jitter",
     "right_angles",
     "rms",
     "saturated",
     "signals",
+    "squared_growth",
     "three_statistics",
     "update_ratios",
 ]
@@ -190,31 +192,39 @@ class DriftMeter:
 
     Args:
         images: (N, 1, H, W), the fixed batch.
-        layer: index of the hidden layer.
+        layer: index of the hidden layer, or a list of indices.
 
     Returns:
-        Called after an update: tensor (R,), None the first time.
+        Called after an update: tensor (R,), or (layers, R) for a list; None the first time.
     """
 
     def __init__(self, images, layer):
         self.images, self.layer, self.last = images, layer, None
 
     def __call__(self, _step, model, _updates):
-        kept = []
-        hook = model.norms[self.layer].register_forward_hook(lambda _m, _i, out: kept.append(out))
+        kept, layers = [], self.layer if isinstance(self.layer, list) else [self.layer]
+        hooks = [
+            model.norms[i].register_forward_hook(lambda _m, _i, out: kept.append(out))
+            for i in layers
+        ]
         try:
             with torch.no_grad(), batch_statistics(model):
                 for module in model.norms.modules():
                     module.train()  # noise too
                 model(self.images.expand(model.copies, *self.images.shape))
         finally:
-            hook.remove()
-        x = _by_copy(kept[0], model.copies)
-        now, before = x.mean(1), self.last
+            for hook in hooks:
+                hook.remove()
+        inputs = [_by_copy(x, model.copies) for x in kept]
+        now, before = [x.mean(1) for x in inputs], self.last
         self.last = now
         if before is None:
             return None
-        return ((now - before).abs() / x.std(1).clamp_min(1e-6)).flatten(1).mean(1)
+        drifts = [
+            ((a - b).abs() / x.std(1).clamp_min(1e-6)).flatten(1).mean(1)
+            for a, b, x in zip(now, before, inputs, strict=True)
+        ]
+        return torch.stack(drifts) if isinstance(self.layer, list) else drifts[0]
 
 
 def _by_copy(x, copies):
@@ -300,3 +310,46 @@ def right_angles(model, images, labels, layer=3, factor=3.0):
     with torch.no_grad():
         weight.mul_(factor)
     return cosine, (gradient().norm(dim=(1, 2)) / first.norm(dim=(1, 2))).mean().item()
+
+
+def squared_growth(model, images, labels, skip=5):
+    """Return by what factor the squared gradient grows in a layer on its way down, (R,).
+
+    The geometric mean over the layers but for ``skip`` at each end. Arguments as for
+    :func:`signals`.
+    """
+    squares = rms(signals(model, images, labels).gradients).square()
+    first, last = skip, len(squares) - 1 - skip
+    return (squares[first] / squares[last]) ** (1 / (last - first))
+
+
+def jitter(images, m, seed, near, units=200, asked=50, draws=400):
+    """Measure how a sample's normalized value varies with the company in its batch.
+
+    The values are random projections of the images, each of mean 0 and variance 1.
+
+    Args:
+        images: (N, 1, H, W); the first ``asked`` are asked, the company is drawn from the others.
+        m: size of the batch, the asked sample included.
+        seed: of the projections and of the draws.
+        near: values; a sample counts for one if its normalized size is within 0.25 of it.
+        units: number of projections.
+        asked: number of samples.
+        draws: how often the company changes.
+
+    Returns:
+        List of the deviations of the output over the draws, root mean square over the samples
+        and units near each value.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pixels = images.flatten(1).double()
+    x = pixels @ torch.randn(pixels.shape[1], units, generator=generator).double()
+    x = (x - x.mean(0)) / x.std(0)
+    samples, others, outputs = x[:asked], x[asked:], []
+    for _ in range(draws):
+        mates = others[torch.randint(len(others), (m - 1,), generator=generator)]
+        mean = (samples + mates.sum(0)) / m
+        var = (samples**2 + (mates**2).sum(0)) / m - mean**2
+        outputs.append((samples - mean) * (var + 1e-5) ** -0.5)
+    spread = torch.stack(outputs).var(0)
+    return [spread[(samples.abs() - value).abs() < 0.25].mean().sqrt().item() for value in near]

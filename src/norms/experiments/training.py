@@ -18,6 +18,7 @@ __all__ = [
     "batch_statistics",
     "best_rate",
     "compare",
+    "cut_once",
     "evaluate",
     "predict",
     "reestimate",
@@ -213,6 +214,17 @@ def sorted_by_class(labels, batch_size, steps, seed):
     order = labels[index].argsort(dim=1, stable=True)
     order[1::2] = order[1::2].flip(1)
     return index.gather(1, order)
+
+
+def cut_once(labels, batch_size, steps, seed):
+    """Choose the batches of the first epoch of :func:`shuffled` again in each epoch, in new order.
+
+    An image then always meets the same company. Arguments and result as there.
+    """
+    count, generator = len(labels) // batch_size, torch.Generator().manual_seed(seed)
+    cut = shuffled(labels, batch_size, count, seed)
+    orders = [torch.randperm(count, generator=generator) for _ in range(-(-steps // count))]
+    return cut[torch.cat(orders)[:steps]]
 
 
 def predict(model, images, statistics="running", batch_size=500):
