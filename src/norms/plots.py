@@ -3,6 +3,8 @@
 A figure function draws and returns nothing; the notebook cell ends in ``plt.show()``.
 """
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,8 +19,12 @@ __all__ = [
     "estimates_by_size",
     "gradcheck_bars",
     "index_sheet",
+    "jitter_by_size",
     "lines_by_size",
+    "picture_rows",
+    "scale_by_depth",
     "seed_curves",
+    "speed_and_drift",
     "use_style",
 ]
 
@@ -234,19 +240,20 @@ def lines_by_size(lines, xlabel, ylabel, kind="batch"):
     ax.minorticks_off()
 
 
-def categories(rows, xlabel, kind="batch"):
+def categories(rows, xlabel, kind="batch", kinds=None):
     """Draw values by category: a row each, a marker a series, whiskers of 95 %, faint seeds.
 
     Args:
         rows: dictionary from a category to a dictionary from a series to S values.
         xlabel: of the values.
         kind: a key of NORM_STYLES.
+        kinds: dictionary from a series to a kind of its own.
     """
     series = list(next(iter(rows.values())))
     _, ax = plt.subplots(figsize=(WIDTH, 0.5 + 0.75 * len(rows)))
-    color = NORM_STYLES[kind]["color"]
     for place, row in enumerate(rows.values()):
         for k, (name, values) in enumerate(row.items()):
+            color = NORM_STYLES[(kinds or {}).get(name, kind)]["color"]
             y = place + 0.22 * (k - (len(series) - 1) / 2)
             effect = interval(values)
             ax.plot(values, [y] * len(values), ".", color=color, alpha=0.25, ms=3)
@@ -282,3 +289,118 @@ def curves_by_rate(rates, arms, ylabel, chance=None):
         ax.axhline(chance, color=INK, lw=1, ls="--")
         ax.annotate("chance", (rates[0], chance), (0, 4), textcoords="offset points")
     ax.set(xscale="log", xlabel="learning rate", ylabel=ylabel, ylim=(0, 102))
+
+
+def scale_by_depth(plain, normed, theory):
+    """Draw the size of signals by layer in two panels: forward above, backward below.
+
+    Args:
+        plain: dictionary from the text beside a line to ``(forward, backward)``, root mean
+            squares (D, S) each.
+        normed: the same with batch norm; its lines have one label.
+        theory: growth of the squared gradient in a layer, and its text; drawn backwards from
+            the last layer.
+    """
+    _, panels = plt.subplots(2, sharex=True, figsize=(WIDTH, STACKED))
+    for way, ax in enumerate(panels):
+        lines = [("none", label, pair[way]) for label, pair in plain.items()]
+        lines += [("batch", "", pair[way]) for pair in normed.values()]
+        for kind, label, values in lines:
+            values, style = np.asarray(values), NORM_STYLES[kind]
+            layers = np.arange(1, len(values) + 1)
+            ax.plot(layers, values, ".", color=style["color"], alpha=0.25, ms=3)
+            ax.plot(layers, values.mean(1), markevery=3, **style)
+            end, side, shift = ((-1, "left", 8), (0, "right", -8))[way]
+            place = (layers[end], values[end].mean())
+            offset = {"textcoords": "offset points", "va": "center", "ha": side}
+            ax.annotate(label, place, (shift, 5 if way == 0 and kind == "none" else 0), **offset)
+        ax.annotate("batch norm", place, (shift, (-7, 5)[way]), **offset)
+        ax.set(yscale="log")
+    growth, text = theory
+    steps = (len(values) - layers) / 2
+    predicted = values[-1].mean() * growth**steps
+    panels[1].plot(layers, predicted, "--", color=INK, lw=1)
+    panels[1].annotate(text, (layers[9], predicted[9]), (2, 6), textcoords="offset points")
+    panels[0].set(ylabel="size of the activation's input", xlim=(-4.8, len(values) + 5))
+    panels[1].set(xlabel="layer", ylabel="size of its gradient")
+    panels[1].set_xticks([1, 5, 10, 15, 20])
+
+
+def speed_and_drift(runs, labels, target):
+    """Draw test accuracy over the steps, and below it how far a layer's input moves in a step.
+
+    Args:
+        runs: dictionary from a name to a ``History`` whose ``watched`` are those of a
+            ``DriftMeter`` of several layers; the name up to a comma is a key of NORM_STYLES.
+            A second arm of one kind is dashed, a third dotted.
+        labels: one a run, beside its line.
+        target: accuracy, drawn as a dashed line.
+    """
+    _, panels = plt.subplots(2, sharex=True, figsize=(WIDTH, STACKED))
+    seen = []
+    for label, (name, run) in zip(labels, runs.items(), strict=True):
+        kind = name.split(",")[0]
+        style = dict(NORM_STYLES[kind])
+        if kind in seen:
+            style |= {"linestyle": ("--", ":")[seen.count(kind) - 1], "mfc": PAPER}
+        seen.append(kind)
+        steps = np.array(run.steps)
+        each = np.stack([np.asarray(drift).mean(0) for drift in run.watched])  # from step 2 on
+        between = [each[a - 1 : b - 1].mean(0) for a, b in pairwise(steps)]
+        for ax, shown in zip(panels, (run.test[1:, 0], between), strict=True):
+            shown = np.asarray(shown)
+            ax.plot(steps[1:], shown, ".", color=style["color"], alpha=0.2, ms=3)
+            ax.plot(steps[1:], shown.mean(1), markevery=5, **style)
+        _label_at_end(panels[1], steps[-1], shown[-1].mean(), label)
+    panels[0].axhline(target, color=INK, lw=1, ls="--")
+    offset = {"textcoords": "offset points", "ha": "right", "va": "top"}
+    panels[0].annotate("target", (steps[-1], target), (0, -4), **offset)
+    panels[0].set(ylabel="test accuracy (%)", ylim=(0, 102))
+    panels[1].set(xlabel="step", ylabel="shift in one step (deviations)", ylim=(-0.03, None))
+
+
+def jitter_by_size(sizes, jitter, curves):
+    """Draw the spread of one sample's output against the batch size, both on log axes.
+
+    Args:
+        sizes: K batch sizes.
+        jitter: dictionary from a label to (K, S), one dot a seed.
+        curves: dictionary from the same labels to the K predicted values, dashed.
+    """
+    _, ax = plt.subplots()
+    color = NORM_STYLES["batch"]["color"]
+    for (label, values), fill in zip(jitter.items(), (color, PAPER), strict=True):
+        values = np.asarray(values)
+        ax.plot(sizes, curves[label], "--", color=INK, lw=1)
+        ax.plot(sizes, values, ".", color=color, alpha=0.25, ms=4)
+        ax.plot(sizes, values.mean(1), "o", color=color, mfc=fill, ls="-", lw=1)
+        _label_at_end(ax, sizes[-1], values[-1].mean(), label)
+    ax.annotate("predicted", (sizes[0], curves[label][0]), (8, 4), textcoords="offset points")
+    ax.set(xscale="log", yscale="log", xlabel="batch size m", ylabel="jitter of the output")
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.set_yticks([0.1, 0.3, 1], ["0.1", "0.3", "1"])
+    ax.minorticks_off()
+
+
+def picture_rows(rows, names=None, ink=True):
+    """Draw rows of small grey pictures.
+
+    Args:
+        rows: lists of ``(title, picture)``; a picture is (H, W) in [0, 1], or None for a gap.
+        names: one a row, at its left.
+        ink: draw 1 dark, as ink on paper; else 1 is light, as on a screen.
+    """
+    columns = max(len(row) for row in rows)
+    side = WIDTH / (columns + 0.6 * bool(names))
+    size = (WIDTH, len(rows) * (side + 0.12))
+    _, grid = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    for n, (axes, row) in enumerate(zip(grid, rows, strict=True)):
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, (title, picture) in zip(axes, row, strict=False):
+            if picture is not None:
+                ax.imshow(np.asarray(picture), cmap="gray_r" if ink else "gray", vmin=0, vmax=1)
+            ax.set_title(title, fontsize=9, color=AXIS, pad=3)
+        if names:
+            place = {"ha": "right", "va": "center", "transform": axes[0].transAxes}
+            axes[0].text(-0.2, 0.5, names[n], **place)
