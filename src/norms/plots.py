@@ -19,16 +19,22 @@ __all__ = [
     "estimates_by_size",
     "gradcheck_bars",
     "index_sheet",
+    "instruments",
     "jitter_by_size",
     "lines_by_size",
+    "mean_projection",
+    "paired_and_not",
     "picture_rows",
+    "rate_windows",
     "scale_by_depth",
     "seed_curves",
     "speed_and_drift",
+    "stacked_curves",
     "use_style",
 ]
 
 PAPER, INK, AXIS, GRID, REST = "#FCFBF8", "#222832", "#5B616B", "#E6E4DE", "#E9E7E1"
+ACCENT = "#12607A"
 WIDTH, HEIGHT, STACKED = 4.8, 3.2, 5.6
 
 NORM_STYLES = {
@@ -41,6 +47,13 @@ NORM_STYLES = {
     "weight": {"color": "#9379FD", "marker": "v", "linestyle": "--"},
     "spectral": {"color": "#C55E59", "marker": "x", "linestyle": "-."},
 }
+
+# Three arms where no norm is the subject: marker and shade differ.
+SHADES = (
+    {"color": "#63676C", "marker": "o", "mfc": PAPER},
+    {"color": ACCENT, "marker": "s"},
+    {"color": INK, "marker": "^"},
+)
 
 
 def use_style():
@@ -404,3 +417,188 @@ def picture_rows(rows, names=None, ink=True):
         if names:
             place = {"ha": "right", "va": "center", "transform": axes[0].transAxes}
             axes[0].text(-0.2, 0.5, names[n], **place)
+
+
+def stacked_curves(x, panels, xlabel, slopes=None, log=False):
+    """Draw panels under one another: curves with the mean over seeds, every seed a faint dot.
+
+    Args:
+        x: K places, such as layers or steps.
+        panels: dictionary from the text above a panel to its curves, a dictionary from the
+            text beside a curve to an array (K, S).
+        xlabel: of the places.
+        slopes: for each panel and curve K values of the theory, known but for a common factor:
+            they are drawn dashed and go through the curves' smallest common place.
+        log: whether the values stand on a log axis; otherwise they start at 0.
+    """
+    _, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, STACKED), sharex=True)
+    few = slice(None, None, max(len(x) // 20, 1))
+    for k, (ax, (name, curves)) in enumerate(zip(axes, panels.items(), strict=True)):
+        curves = {label: np.asarray(values) for label, values in curves.items()}
+        means = [_mean(values, log) for values in curves.values()]
+        spread = np.ptp(np.log(means) if log else means, axis=0)
+        for i, (style, (label, values)) in enumerate(zip(SHADES, curves.items(), strict=False)):
+            mean, style = means[i], dict(style)
+            ax.plot(x[few], values[few], ".", color=style["color"], alpha=0.3, ms=3)
+            if slopes is not None:
+                theory = np.asarray(slopes[k][i])
+                anchor = np.abs(np.log(theory)).argmin()
+                ax.plot(x, theory * mean[anchor] / theory[anchor], "--", color=INK, lw=1)
+                style["linestyle"] = ""
+            ax.plot(x, mean, markevery=few, **style)
+            if spread[-1] >= spread[0] / 2:
+                place, offset, align = ("axes fraction", "data"), (5, 0), "center"
+                start = (1, mean[-1])
+            else:  # the curves part at their left ends: label them there
+                falls = mean[0] >= mean[-1]
+                place, offset = "data", (9, 6 if falls else -6)
+                start, align = (x[0], mean[0]), "bottom" if falls else "top"
+            ax.annotate(label, start, offset, place, textcoords="offset points", va=align)
+        if log:
+            ax.set_yscale("log")
+            ax.margins(y=0.12)
+        else:
+            ax.set_ylim(0, 1.1 * max(values.max() for values in curves.values()))
+        ax.annotate(name, (0, 1), (0, 6), "axes fraction", textcoords="offset points", color=AXIS)
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
+    ax.set(xlabel=xlabel)
+
+
+def rate_windows(rates, arms, chance, ylabel):
+    """Draw accuracy against the learning rate: which rates an arm survives.
+
+    Args:
+        rates: L learning rates, powers of two.
+        arms: dictionary from the text beside a curve to an array (L, S) in percent.
+        chance: the level of guessing, drawn as a dashed line.
+        ylabel: what is measured.
+    """
+    _, ax = plt.subplots()
+    for style, (label, values) in zip(SHADES, arms.items(), strict=False):
+        values = np.asarray(values)
+        ax.plot(rates, values, ".", color=style["color"], alpha=0.3, ms=3)
+        ax.plot(rates, values.mean(1), **style)
+        mean = values.mean(1)
+        best = mean.argmax()
+        down = best + int((mean[best:] < mean[best] / 2).argmax())  # the first below half
+        share = (mean[best] / 2 - mean[down - 1]) / (mean[down] - mean[down - 1])
+        rate = rates[down - 1] * (rates[down] / rates[down - 1]) ** share
+        ax.annotate(label, (rate, mean[best] / 2), (5, 0), textcoords="offset points", va="center")
+    ax.axhline(chance, color=INK, lw=1, ls="--")
+    ax.annotate("chance", (rates[-1], chance), (0, -5), textcoords="offset points", ha="right",
+                va="top")  # fmt: skip
+    ax.set(xscale="log", xlabel="learning rate", ylabel=ylabel, ylim=(0, 100))
+    ticks = rates[::4]
+    ax.set_xticks(ticks, [f"{r:g}" if r >= 1 else f"1/{1 / r:,.0f}" for r in ticks])
+    ax.set_yticks(range(0, 101, 20))
+    ax.minorticks_off()
+
+
+def instruments(networks, ratios, layers=(1, 4, 8)):
+    """Draw three instruments, one row a network: histograms, gradients, update ratios.
+
+    Args:
+        networks: dictionary from a name to the :class:`norms.experiments.probes.Signals` of a
+            tanh network with D layers.
+        ratios: dictionary from the same names to the arrays (D, S) of update ratios.
+        layers: whose histograms are drawn, each as high as its fullest bin.
+    """
+    _, axes = plt.subplots(
+        len(networks), 3, figsize=(WIDTH, 1.45 * len(networks) + 0.5), sharex="col", sharey="col"
+    )
+    for row, (name, seen) in zip(axes, networks.items(), strict=True):
+        sizes = [g.square().mean((1, 2)).sqrt().numpy() for g in seen.gradients]
+        for place, layer in enumerate(layers):
+            heights, edges = np.histogram(np.asarray(seen.post[layer - 1]).ravel(), 41, (-1, 1))
+            middles, base = (edges[1:] + edges[:-1]) / 2, place * 1.15
+            shape = base + heights / heights.max()
+            row[0].fill_between(middles, base, shape, step="mid", color=ACCENT, alpha=0.45, lw=0)
+            row[0].plot(middles, shape, color=ACCENT, lw=0.8, drawstyle="steps-mid")
+        for ax, values in zip(row[1:], (sizes, ratios[name]), strict=True):
+            depth = np.arange(1, len(values) + 1)
+            ax.plot(depth, values, ".", color=ACCENT, alpha=0.3, ms=3)
+            ax.plot(depth, _mean(np.asarray(values), True), "o-", color=ACCENT, ms=3.5, lw=1.5)
+            ax.set(yscale="log", xticks=[1, 4, 8])
+        row[2].axhline(1e-3, color=INK, lw=1, ls="--")
+        row[0].set(xticks=[-1, 0, 1], yticks=[1.15 * k + 0.4 for k in range(len(layers))])
+        row[0].set_yticklabels([str(layer) for layer in layers])
+        row[0].grid(visible=False)
+        row[0].annotate(
+            name, (0, 1), (-14, 5), "axes fraction", textcoords="offset points", weight="bold"
+        )
+    for ax in axes.flat:
+        ax.minorticks_off()
+        ax.tick_params(labelsize=8)
+    for ax, label in zip(axes[-1], ("output", "layer", "layer"), strict=True):
+        ax.set_xlabel(label)
+    for ax, label in zip(axes[0], ("outputs of layer", "gradient", "update / weight"), strict=True):
+        ax.annotate(
+            label, (0.5, 1), (0, 20), "axes fraction", textcoords="offset points", ha="center",
+            color=AXIS,
+        )  # fmt: skip
+
+
+def mean_projection():
+    """Draw how subtracting the mean moves two values, and what it leaves of a gradient."""
+    _, ax = plt.subplots(figsize=(WIDTH, 3.9))
+    ends = np.array([-2.6, 2.6])
+    ax.plot(ends, -ends, color=INK, lw=1.2)
+    ax.annotate("mean 0", (-2.45, 2.45), (5, 4), textcoords="offset points")
+    y = np.array([-1.0, 1.0])
+    ax.plot(*zip(y - 1.1, y + 2.9, strict=True), "--", color=AXIS, lw=1)
+    ax.annotate("the direction (1, 1)", y + 2.9, (-8, 0), textcoords="offset points", ha="right",
+                va="center", color=AXIS)  # fmt: skip
+    for shift in (2.3, 1.4):
+        ax.plot(*(y + shift), "o", mfc=PAPER, color=INK, ms=7)
+        _arrow(ax, y + shift - 0.12, y + shift - 0.62, INK)
+    ax.annotate("x", y + 1.4, (-12, 2), textcoords="offset points", fontstyle="italic")
+    ax.annotate("x + 0.9", y + 2.3, (-50, 2), textcoords="offset points", fontstyle="italic")
+    ax.plot(*y, "o", color=INK, ms=7)
+    ax.annotate("y", y, (-6, -16), textcoords="offset points", fontstyle="italic")
+    dy = np.array([2.3, 0.1])
+    dx = dy - dy.mean()
+    _arrow(ax, y, y + dy, ACCENT)
+    _arrow(ax, y, y + dx, ACCENT, lw=3)
+    ax.plot(*zip(y + dx, y + dy, strict=True), ":", color=ACCENT, lw=1.5)
+    ax.annotate("dy", y + dy, (5, 0), textcoords="offset points", va="center")
+    ax.annotate("dx", y + dx, (-4, -14), textcoords="offset points", ha="right")
+    ax.set(xlim=(-2.7, 3), ylim=(-1.4, 4), aspect="equal", xlabel="first value")
+    ax.set_ylabel("second value")
+    ax.grid(visible=False)
+
+
+def paired_and_not(arms, intervals, ylabel, xlabel):
+    """Draw what two arms reached, seed by seed, and intervals of their difference.
+
+    Args:
+        arms: dictionary from two names to arrays (S,), in the same order of seeds.
+        intervals: dictionary from a name to the ends of an interval.
+        ylabel: of the arms.
+        xlabel: of the intervals.
+    """
+    _, (top, low) = plt.subplots(2, 1, figsize=(WIDTH, 4.4), height_ratios=(3, 1))
+    for pair in zip(*arms.values(), strict=True):
+        top.plot((0, 1), pair, "o-", color=NORM_STYLES["none"]["color"], lw=0.9, ms=4, alpha=0.75)
+    top.set(xlim=(-0.35, 1.35), ylabel=ylabel)
+    top.set_xticks((0, 1), list(arms))
+    for place, ends in enumerate(intervals.values()):
+        low.plot(ends, (place, place), color=ACCENT, lw=2.5, solid_capstyle="butt")
+        low.plot(sum(ends) / 2, place, "o", color=ACCENT, ms=7)
+    low.set(ylim=(len(intervals) - 0.4, -0.6), xlim=(0, None), xlabel=xlabel)
+    low.set_yticks(range(len(intervals)), list(intervals))
+    low.grid(axis="x")
+    low.grid(visible=False, axis="y")
+
+
+def _mean(values, log):
+    """The mean over seeds, of the logarithms where the axis is one."""
+    return np.exp(np.log(values).mean(1)) if log else values.mean(1)
+
+
+def _arrow(ax, start, end, color, lw=1.5):
+    ax.annotate(
+        "",
+        end,
+        start,
+        arrowprops={"arrowstyle": "-|>", "color": color, "lw": lw, "shrinkA": 0, "shrinkB": 0},
+    )
