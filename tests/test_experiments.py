@@ -655,3 +655,17 @@ def test_jitter_follows_the_curve_of_large_batches(images):
     seen = probes.jitter(images.train[0], 64, 0, near, draws=200)
     for value, jitter in zip(near, seen, strict=True):
         assert jitter == pytest.approx(((1 + value**2 / 2) / 64) ** 0.5, rel=0.15)
+
+
+def test_statistics_of_shifted_images_mend_a_change_of_contrast(images):
+    models = [
+        train(
+            build(mlp, norm), images, learning_rates=[0.1], seeds=[0, 1], steps=60, batch_size=32
+        ).model
+        for norm in ("batch", "none")
+    ]
+    found = probes.shifted_errors(data_module.SHIFTS["contrast ¼"], images, *models)
+    assert list(found) == ["frozen", "16 images", "64 images", "no norm"]
+    assert (found["64 images"] < found["frozen"] - 5).all()
+    same = probes.shifted_errors(data_module.SHIFTS["as trained"], images, *models)
+    assert torch.allclose(same["frozen"], 100 - evaluate(models[0], *images.test))

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 
 __all__ = [
+    "SHIFTS",
     "DataError",
     "Dataset",
     "brightness",
@@ -177,6 +179,18 @@ def inversion(pixels):
         ``1 - pixels``.
     """
     return 1 - pixels
+
+
+# The same strength for every norm of the book.
+SHIFTS = {
+    "as trained": partial(contrast, factor=1),
+    "contrast ½": partial(contrast, factor=0.5),
+    "contrast ¼": partial(contrast, factor=0.25),
+    "light": partial(brightness, offset=0.2),
+    "more light": partial(brightness, offset=0.4),
+    "noise": partial(gaussian_noise, deviation=0.2),
+    "inversion": inversion,
+}
 
 
 def make_fashion(source="/usr/share/datasets/fashion-mnist", target=FASHION):

@@ -19,6 +19,7 @@ __all__ = [
     "right_angles",
     "rms",
     "saturated",
+    "shifted_errors",
     "signals",
     "squared_growth",
     "three_statistics",
@@ -353,3 +354,27 @@ def jitter(images, m, seed, near, units=200, asked=50, draws=400):
         outputs.append((samples - mean) * (var + 1e-5) ** -0.5)
     spread = torch.stack(outputs).var(0)
     return [spread[(samples.abs() - value).abs() < 0.25].mean().sqrt().item() for value in near]
+
+
+def shifted_errors(shift, data, model, plain, counts=(16, 64)):
+    """Return the test errors under a shift of the images, with and without new statistics.
+
+    Args:
+        shift: of pixels in [0, 1], such as those of ``data.SHIFTS``.
+        data: a :class:`norms.experiments.data.Dataset`.
+        model: R copies with batch norm.
+        plain: copies of the same network without.
+        counts: the statistics are re-estimated from so many shifted validation images, without
+            their labels; each copy has images of its own.
+
+    Returns:
+        Dictionary from "frozen", "16 images", ... and "no norm" to percent, (R,).
+    """
+    images, labels = data.shifted(data.test[0], shift), data.test[1]
+    pool = data.shifted(data.validation[0], shift)
+    nets = {"frozen": model}
+    for n in counts:
+        own = pool[: model.copies * n].unflatten(0, (model.copies, n))
+        nets[f"{n} images"] = reestimate(copy.deepcopy(model), own)
+    nets["no norm"] = plain
+    return {name: 100 - evaluate(net, images, labels) for name, net in nets.items()}
