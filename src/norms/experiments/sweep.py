@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import platform
+import time
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from tqdm.auto import tqdm
 from norms.experiments import grids
 from norms.experiments.training import best_rate, run_arms, train, with_threads
 
-__all__ = ["MissingResults", "chosen", "main", "rate", "rerun", "results", "run", "table"]
+__all__ = ["MissingResults", "chosen", "main", "price", "rate", "rerun", "results", "run", "table"]
 
 RESULTS = Path(__file__).with_name("results")
 SEEDS = tuple(range(100, 105))  # the chapters start at 0
@@ -156,6 +157,28 @@ def rerun(id, seeds, names=None, **options):
             for name in names or arms
         }
     )
+
+
+def price(id, seeds, name, than, steps=40, turns=3):
+    """Return how much longer a step of one arm takes than a step of another: a ratio.
+
+    The arms take turns; it is the median of the ratios turn by turn, of processor time.
+
+    Args:
+        id: of the grid.
+        seeds: of the runs.
+        name: of the arm.
+        than: of the other one.
+        steps: of a run.
+        turns: how many.
+    """
+
+    def seconds(arm):
+        start = time.process_time()
+        rerun(id, seeds, [arm], steps=steps, every=steps)  # a single arm runs in this process
+        return time.process_time() - start
+
+    return float(np.median([seconds(name) / seconds(than) for _ in range(turns)]))
 
 
 def table(id, folder=RESULTS):
