@@ -14,6 +14,7 @@ ICONS = {
     "angle-right": "chevron-right",
     "arrow-up": "arrow-up",
     "bars": "three-bars",
+    "chevron-down": "chevron-down",
     "circle-half-stroke": "circle",
     "code": "code",
     "download": "download",
