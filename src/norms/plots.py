@@ -333,8 +333,8 @@ def scale_by_depth(plain, normed, theory):
     steps = (len(values) - layers) / 2
     predicted = values[-1].mean() * growth**steps
     panels[1].plot(layers, predicted, "--", color=INK, lw=1)
-    panels[1].annotate(text, (layers[9], predicted[9]), (2, 6), textcoords="offset points")
-    panels[0].set(ylabel="size of the activation's input", xlim=(-4.8, len(values) + 5))
+    panels[1].annotate(text, (layers[3], predicted[3]), (0, 7), textcoords="offset points")
+    panels[0].set(ylabel="size of the activation's input", xlim=(-6.2, len(values) + 6.2))
     panels[1].set(xlabel="layer", ylabel="size of its gradient")
     panels[1].set_xticks([1, 5, 10, 15, 20])
 
