@@ -29,6 +29,7 @@ INPUTS = [
     "_static",
     "src/norms",
 ]
+FRAME = ["_config.yml", "_toc.yml", "site/ext", "site/templates"]
 COMMAND = [
     "jupyter-book",
     "build",
@@ -42,12 +43,16 @@ COMMAND = [
 
 
 def main():
-    wanted = fingerprint()
-    if SITE.exists() and STAMP.exists() and STAMP.read_text() == wanted:
+    frame, whole = fingerprint(FRAME), fingerprint(INPUTS)
+    kept = STAMP.read_text().split() if SITE.exists() and STAMP.exists() else ["", ""]
+    if kept == [frame, whole]:
         print("The site is up to date.")
     else:
+        if kept[0] != frame:
+            # Every page shows the contents, but Sphinx writes again only pages that changed.
+            shutil.rmtree(WORK, ignore_errors=True)
         build()
-        STAMP.write_text(wanted)
+        STAMP.write_text(f"{frame}\n{whole}\n")
     print(
         f"Open {(SITE / 'index.html').as_uri()}\nor run `make serve` and open http://localhost:8000"
     )
@@ -99,9 +104,9 @@ def complaints():
     )
 
 
-def fingerprint():
+def fingerprint(names):
     digest = hashlib.sha256()
-    for name in INPUTS:
+    for name in names:
         path = ROOT / name
         for file in sorted(
             p for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file()
