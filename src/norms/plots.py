@@ -334,7 +334,7 @@ def scale_by_depth(plain, normed, theory):
     predicted = values[-1].mean() * growth**steps
     panels[1].plot(layers, predicted, "--", color=INK, lw=1)
     panels[1].annotate(text, (layers[3], predicted[3]), (0, 7), textcoords="offset points")
-    panels[0].set(ylabel="size of the activation's input", xlim=(-6.2, len(values) + 6.2))
+    panels[0].set(ylabel="size of the activation's input", xlim=(-7.2, len(values) + 7.6))
     panels[1].set(xlabel="layer", ylabel="size of its gradient")
     panels[1].set_xticks([1, 5, 10, 15, 20])
 
