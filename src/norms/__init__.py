@@ -1,5 +1,7 @@
 """Seven norms, each derived, built and tested: stand-ins for PyTorch's own layers."""
 
 from norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from norms.layer_norm import LayerNorm
+from norms.rms_norm import RMSNorm
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "RMSNorm"]

@@ -79,9 +79,7 @@ def batch_norm_backward(dy, cache):
         Ioffe and Szegedy 2015, arXiv:1502.03167, section 3, in closed form.
     """
     x_hat, rstd, gamma = cache
-    dy = checks.floating_array(dy, "dy")
-    if dy.shape != x_hat.shape:
-        raise ValueError(f"dy has shape {dy.shape}; expected that of y, {x_hat.shape}")
+    dy = checks.upstream(dy, x_hat)
     axes = _all_but_channels(dy)
     dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, axes)
     return dx.astype(dy.dtype), (dy * x_hat).sum(axis=axes), dy.sum(axis=axes)

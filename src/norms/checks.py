@@ -18,6 +18,14 @@ def floating_array(x, name="x"):
     return x
 
 
+def upstream(dy, y):
+    """Return ``dy`` as an array of floating point in the shape of ``y``; refuse everything else."""
+    dy = floating_array(dy, "dy")
+    if dy.shape != y.shape:
+        raise ValueError(f"dy has shape {dy.shape}; expected that of y, {y.shape}")
+    return dy
+
+
 def channel_vector(parameter, x, name):
     """Return a ``(C,)`` parameter shaped to broadcast along axis 1 of ``x``."""
     parameter = floating_array(parameter, name)
@@ -33,18 +41,76 @@ def channel_vector(parameter, x, name):
     return parameter.reshape(1, -1, *[1] * (x.ndim - 2))
 
 
+def trailing_parameter(parameter, x, name):
+    """Return a parameter whose shape is that of the last axes of ``x``."""
+    parameter = floating_array(parameter, name)
+    if not parameter.ndim:
+        raise ValueError(
+            f"{name} is a single number; expected one for each feature: np.full({x.shape[-1:]}, "
+            f"{parameter})"
+        )
+    if parameter.shape != x.shape[-parameter.ndim :]:
+        raise ValueError(
+            f"{name} has shape {parameter.shape}, but x has shape {x.shape}: expected the last "
+            f"axes of x, such as {x.shape[-1:]}"
+            + _elsewhere(parameter.shape, x.shape, "np.moveaxis(x, {}, -1)")
+        )
+    return parameter
+
+
+def at_least_one_axis(x):
+    """Refuse a tensor that is a single number."""
+    tensor(x)
+    if not x.dim():
+        raise ValueError("input has no axes; expected at least one, the features: x.reshape(1)")
+
+
+def trailing_shape(x, shape):
+    """Refuse a tensor whose last axes are not ``shape``."""
+    tensor(x)
+    if not shape:
+        raise RuntimeError(
+            "normalized_shape is empty: expected the sizes of one or more last axes, such as 512"
+        )
+    if tuple(x.shape[-len(shape) :]) != shape:
+        raise RuntimeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape "
+            f"[*, {', '.join(map(str, shape))}], but got input of size {list(x.shape)}"
+            + _elsewhere(shape, tuple(x.shape), "x.movedim({}, -1)")
+        )
+
+
+def _elsewhere(shape, found, cure):
+    """Name the axis that has the size looked for, if it is not the last, and how to move it."""
+    if len(shape) != 1 or shape[0] not in found[:-1]:
+        return ""
+    axis = found.index(shape[0])
+    return f". Axis {axis} has size {shape[0]}: {cure.format(axis)} moves it to the end"
+
+
+def not_negative_eps(eps):
+    """Refuse an ``eps`` that would be subtracted."""
+    if eps is not None and eps < 0:
+        raise ValueError(f"eps is {eps}; expected a number that is not negative, such as 1e-5")
+
+
 def positive_eps(eps):
     """Refuse an ``eps`` that could divide by zero."""
     if not eps > 0:
         raise ValueError(f"eps is {eps}; expected a positive number, such as 1e-5")
 
 
-def input_rank(x, ranks):
-    """Refuse a tensor whose number of dimensions is not one of ``ranks``."""
+def tensor(x):
+    """Refuse everything but a tensor."""
     if not isinstance(x, torch.Tensor):
         raise TypeError(
             f"input is a {type(x).__name__}; expected a torch.Tensor: torch.as_tensor(x)"
         )
+
+
+def input_rank(x, ranks):
+    """Refuse a tensor whose number of dimensions is not one of ``ranks``."""
+    tensor(x)
     if x.dim() not in ranks:
         shapes = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
         raise ValueError(
@@ -74,12 +140,17 @@ def channel_count(x, named_tensors):
             )
 
 
-def same_dtype(x, named_tensors):
-    """Refuse integers, and mixed dtypes but for half-precision input with float32 parameters."""
+def floating_point(x):
+    """Refuse a tensor of integers, booleans or complex numbers."""
     if not x.is_floating_point():
         raise NotImplementedError(
             f"normalization is not implemented for {x.dtype}; give floating point: x.float()"
         )
+
+
+def same_dtype(x, named_tensors):
+    """Refuse integers, and mixed dtypes but for half-precision input with float32 parameters."""
+    floating_point(x)
     dtypes = {name: tensor.dtype for name, tensor in named_tensors.items() if tensor is not None}
     half = x.dtype in (torch.float16, torch.bfloat16)
     if set(dtypes.values()) - {x.dtype} and not (half and set(dtypes.values()) == {torch.float32}):

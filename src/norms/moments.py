@@ -1,8 +1,8 @@
 r"""Statistics over some axes, then standardisation: the one idea, forward and backward.
 
 Batch, layer, instance and group norm differ in the axes that share a mean and a
-variance. Everything else about their mathematics is here, once, and the same lines
-serve NumPy arrays and PyTorch tensors.
+variance; RMS norm leaves the mean where it is. Everything else about their mathematics
+is here, once, and the same lines serve NumPy arrays and PyTorch tensors.
 """
 
 import math
@@ -13,6 +13,7 @@ import torch
 __all__ = [
     "StandardizeAffine",
     "at_least_float32",
+    "last_axes",
     "moments",
     "standardize",
     "standardize_backward",
@@ -24,6 +25,11 @@ def at_least_float32(x):
     if isinstance(x, torch.Tensor):
         return x.to(torch.promote_types(x.dtype, torch.float32))
     return x.astype(np.promote_types(x.dtype, np.float32), copy=False)
+
+
+def last_axes(count):
+    """Return the last ``count`` axes, as a tuple that fits an array of any rank."""
+    return tuple(range(-count, 0))
 
 
 def moments(x, axes):
@@ -48,7 +54,7 @@ def moments(x, axes):
     return mu, var
 
 
-def standardize(x, axes, eps):
+def standardize(x, axes, eps, centre=True):
     r"""Subtract the mean over ``axes`` and divide by the deviation over ``axes``.
 
     .. math:: \hat x = (x - \mu)\, r, \qquad r = (\sigma^2 + \epsilon)^{-1/2}
@@ -57,6 +63,8 @@ def standardize(x, axes, eps):
         x: array or tensor of any shape, floating point.
         axes: tuple of the axes that share one mean and one variance.
         eps: added to the variance, inside the root.
+        centre: subtract the mean. Without it (RMS norm) :math:`\mu` is 0 and
+            :math:`\sigma^2` is the mean square.
 
     Returns:
         ``x_hat, mu, var, rstd``: the first in the shape of ``x``, the others with 1 in
@@ -65,12 +73,12 @@ def standardize(x, axes, eps):
     Note:
         The variance of ``x_hat`` is :math:`\sigma^2 / (\sigma^2 + \epsilon)`, not 1.
     """
-    centred, mu, var = _centre(x, axes)
+    centred, mu, var = _centre(x, axes, centre)
     rstd = (var + eps) ** -0.5
     return centred * rstd, mu, var, rstd
 
 
-def standardize_backward(dx_hat, x_hat, rstd, axes):
+def standardize_backward(dx_hat, x_hat, rstd, axes, centre=True):
     r"""Send a gradient back through :func:`standardize`, statistics included.
 
     .. math::
@@ -78,7 +86,8 @@ def standardize_backward(dx_hat, x_hat, rstd, axes):
         - \hat x \, \frac1m \sum \mathrm{d}\hat x \, \hat x \Big)
 
     The result is orthogonal to the constant direction and (but for :math:`\epsilon`) to
-    :math:`\hat x`: the two directions that the forward pass removed.
+    :math:`\hat x`: the two directions that the forward pass removed. Without ``centre``
+    the forward removed one, and the term :math:`\frac1m \sum \mathrm{d}\hat x` is absent.
 
     Args:
         dx_hat: gradient of the loss with respect to ``x_hat``, in its shape.
@@ -86,6 +95,7 @@ def standardize_backward(dx_hat, x_hat, rstd, axes):
         rstd: the inverse deviation, or any multiple of it that is constant over each
             set, such as ``gamma * rstd`` where the gain does not vary inside a set.
         axes: the axes of the forward pass.
+        centre: as in the forward pass.
 
     Returns:
         ``dx, projection, total``: the gradient of ``x``, and the two sums over ``axes``
@@ -99,7 +109,8 @@ def standardize_backward(dx_hat, x_hat, rstd, axes):
     m = max(_size(x_hat, axes), 1)
     total = dx_hat.sum(axis=axes, keepdims=True)
     projection = (dx_hat * x_hat).sum(axis=axes, keepdims=True)
-    return rstd * (dx_hat - total / m - x_hat * (projection / m)), projection, total
+    dx = dx_hat - total / m if centre else dx_hat
+    return rstd * (dx - x_hat * (projection / m)), projection, total
 
 
 class StandardizeAffine(torch.autograd.Function):
@@ -108,7 +119,7 @@ class StandardizeAffine(torch.autograd.Function):
     .. math:: y = \gamma \hat x + \beta
 
     It keeps only its input and the statistics, and goes back by
-    :func:`standardize_backward`. ``apply(x, gamma, beta, axes, eps)`` returns
+    :func:`standardize_backward`. ``apply(x, gamma, beta, axes, eps, centre)`` returns
     ``y, mu, var``. ``gamma`` and ``beta`` are None or broadcast against ``x``; the
     statistics carry no gradient and are meant for running averages.
 
@@ -119,9 +130,9 @@ class StandardizeAffine(torch.autograd.Function):
     generate_vmap_rule = True  # per-sample gradients: torch.func.vmap(grad(...))
 
     @staticmethod
-    def forward(x, gamma, beta, axes, eps):
+    def forward(x, gamma, beta, axes, eps, centre=True):
         """Return ``y, mu, var``."""
-        centred, mu, var = _centre(at_least_float32(x), axes)
+        centred, mu, var = _centre(at_least_float32(x), axes, centre)
         rstd = (var + eps) ** -0.5
         scale = rstd if gamma is None else gamma * rstd
         y = centred * scale if beta is None else torch.addcmul(beta, centred, scale)
@@ -130,7 +141,7 @@ class StandardizeAffine(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         """Keep the input, gain and shift, and the statistics."""
-        x, gamma, beta, ctx.axes, ctx.eps = inputs
+        x, gamma, beta, ctx.axes, ctx.eps, ctx.centre = inputs
         _, mu, var = output
         ctx.mark_non_differentiable(mu, var)
         ctx.set_materialize_grads(False)
@@ -140,34 +151,36 @@ class StandardizeAffine(torch.autograd.Function):
     def backward(ctx, dy, _dmu, _dvar):
         """Return the gradients of ``x``, ``gamma`` and ``beta``."""
         if dy is None:
-            return None, None, None, None, None
+            return None, None, None, None, None, None
         x, gamma, beta, mu, var = ctx.saved_tensors
         x_dtype, x, dy = x.dtype, at_least_float32(x), at_least_float32(dy)
         if torch.is_grad_enabled():
             # A second derivative is being built, and the statistics depend on x:
             # the saved ones carry no graph, and would be constants to it.
-            mu, var = moments(x, ctx.axes)
+            _, mu, var = _centre(x, ctx.axes, ctx.centre)
         rstd = (var + ctx.eps) ** -0.5
-        x_hat = (x - mu) * rstd
+        x_hat = (x - mu if ctx.centre else x) * rstd
         if gamma is None or _constant_over(gamma, x, ctx.axes):
             # The gain is one number per set: it may be applied after the sums, which
             # then are the gradients of gain and shift and need not be taken twice.
             scale = rstd if gamma is None else gamma * rstd
-            dx, dgamma, dbeta = standardize_backward(dy, x_hat, scale, ctx.axes)
+            dx, dgamma, dbeta = standardize_backward(dy, x_hat, scale, ctx.axes, ctx.centre)
         else:
-            dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, ctx.axes)
+            dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, ctx.axes, ctx.centre)
             dgamma, dbeta = dy * x_hat, dy
         dgamma = None if gamma is None else dgamma.sum_to_size(gamma.shape).to(gamma.dtype)
         dbeta = None if beta is None else dbeta.sum_to_size(beta.shape).to(beta.dtype)
-        return dx.to(x_dtype), dgamma, dbeta, None, None
+        return dx.to(x_dtype), dgamma, dbeta, None, None, None
 
 
-def _centre(x, axes):
-    """Return ``x - mu, mu, var``: the two passes."""
+def _centre(x, axes, centre=True):
+    """Return ``x - mu, mu, var``: the two passes, or the second alone with ``mu`` zero."""
     m = max(_size(x, axes), 1)
-    mu = x.sum(axis=axes, keepdims=True) / m
-    centred = x - mu
-    return centred, mu, (centred * centred).sum(axis=axes, keepdims=True) / m
+    if centre:
+        mu = x.sum(axis=axes, keepdims=True) / m
+        x = x - mu
+    var = (x * x).sum(axis=axes, keepdims=True) / m
+    return x, mu if centre else 0 * var, var
 
 
 def _size(x, axes):
