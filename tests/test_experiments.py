@@ -174,7 +174,9 @@ def torch_cnn(model, copy, head):
         with torch.no_grad():
             theirs.weight.copy_(conv.weight[mine])
             theirs.bias.copy_(conv.bias[mine])
-        layers += [theirs, batch, nn.ReLU()] if hasattr(norm, "layer") else [theirs, nn.ReLU()]
+        layers += (
+            [theirs, batch, nn.ReLU()] if not isinstance(norm, nn.Identity) else [theirs, nn.ReLU()]
+        )
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if head == "pool" else [nn.Flatten()]
     linear = nn.Linear(model.head.weight.shape[1], 10)
     with torch.no_grad():
@@ -296,7 +298,7 @@ def test_batch_statistics_and_reestimation(net, images):
     # Biased and unbiased variances differ by a hundredth, and that is all.
     assert torch.allclose(predict(model, x[:100]), batch, atol=0.2)
     assert evaluate(model, x, y).shape == (2,)
-    first = model.norms[0].layer
+    first = model.norms[0]
     assert first.momentum == 0.1
     flat = (
         model.layers[0](x[:100].flatten(2).expand(2, -1, -1, -1).squeeze(2)) if net is mlp else None

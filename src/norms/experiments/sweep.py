@@ -1,9 +1,9 @@
 """Tuning grids: ``python -m norms.experiments.sweep ID``, and how the chapters read them.
 
 Each arm of a grid is trained at each learning rate of 1, 3, 10, 30, ... times a power of ten,
-and judged on the validation part, with seeds that no chapter uses: by the accuracy at the end,
-or, if the arm is recorded ``every`` so many steps, by the mean of the records, which rewards
-speed. An arm whose best rate is the first or the last gets one more at that end, until the best
+and judged on the validation part, with seeds that no chapter uses: by its accuracy (or, of texts,
+its loss) at the end, or, if the arm is recorded ``every`` so many steps, by the mean of the
+records, which rewards speed. An arm whose best rate is the first or the last gets one more at that end, until the best
 is inside.
 
 Every finished row is on the disk before the next begins, in ``ID.csv.part``. After a crash, a
@@ -34,9 +34,10 @@ __all__ = ["MissingResults", "chosen", "main", "price", "rate", "rerun", "result
 
 RESULTS = Path(__file__).with_name("results")
 SEEDS = tuple(range(100, 105))  # the chapters start at 0
-START = range(-4, 2)  # 0.01 to 3
+START = {"sgd": range(-4, 2), "adam": range(-7, -2)}  # 0.01 to 3, and 3e-4 to 0.03
 LIMIT = range(-12, 7)  # 1e-6 to 1000
-COLUMNS = ("arm", "learning_rate", "seed", "validation")
+COLUMNS = ("arm", "learning_rate", "seed")
+MEASURES = {"accuracy": "validation", "loss": "validation loss"}  # the last column
 
 
 class MissingResults(FileNotFoundError):
@@ -48,7 +49,7 @@ def rate(k):
     return float(f"{3 if k % 2 else 1}e{k // 2}")
 
 
-def run(id, arms=None, *, seeds=SEEDS, start=START, folder=RESULTS, processes=None, again=False):
+def run(id, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=None, again=False):
     """Run a grid, or the rest of it, and store its table.
 
     Args:
@@ -56,7 +57,7 @@ def run(id, arms=None, *, seeds=SEEDS, start=START, folder=RESULTS, processes=No
         arms: dictionary from a name to arguments of ``train``; default those of
             :mod:`norms.experiments.grids`.
         seeds: of the tuning runs.
-        start: range of k, see :func:`rate`, before any extension.
+        start: range of k, see :func:`rate`, before any extension; default by the arm's optimizer.
         folder: for the table.
         processes: of one thread each; default one a core.
         again: run although the table is up to date.
@@ -74,9 +75,11 @@ def run(id, arms=None, *, seeds=SEEDS, start=START, folder=RESULTS, processes=No
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists() and not again and _mark(final) == mark:
         return final
-    done = _resume(part, _header(id, mark, seeds), mark, seeds)
+    (measure,) = {getattr(arm.get("data"), "measure", "accuracy") for arm in arms.values()}
+    header = _header(id, mark, seeds, measure)
+    done = _resume(part, header, mark, seeds)
     bar = tqdm(desc=id, unit="run")
-    while tasks := _pending(arms, done, start):
+    while tasks := _pending(arms, done, start, measure):
         bar.total = len(done) + len(tasks)
         bar.update(len(done) - bar.n)
         jobs = [
@@ -84,13 +87,13 @@ def run(id, arms=None, *, seeds=SEEDS, start=START, folder=RESULTS, processes=No
             for name, k in tasks
         ]
         pool = joblib.Parallel(n_jobs=processes or os.cpu_count(), return_as="generator_unordered")
-        for name, k, accuracies in pool(jobs):
-            _append(part, _rows(name, k, seeds, accuracies))
-            done[name, k] = accuracies
+        for name, k, values in pool(jobs):
+            _append(part, _rows(name, k, seeds, values))
+            done[name, k] = values
             bar.update()
     bar.close()
     ordered = sorted(done, key=lambda key: (list(arms).index(key[0]), key[1]))
-    _replace(final, _header(id, mark, seeds), {key: done[key] for key in ordered}, seeds)
+    _replace(final, header, {key: done[key] for key in ordered}, seeds)
     part.unlink()
     return final
 
@@ -99,8 +102,9 @@ def results(id, folder=RESULTS):
     """Read the table of a grid.
 
     Returns:
-        Dictionary from the arm's name to ``(learning_rates, accuracies)``: L numbers in rising
-        order and an array (L, S) of validation accuracies in percent.
+        Dictionary from the arm's name to ``(learning_rates, values)``: L numbers in rising
+        order and an array (L, S) of what was measured on the validation part: accuracies in
+        percent, or losses in nats.
 
     Raises:
         MissingResults: there is no complete table.
@@ -121,7 +125,7 @@ def results(id, folder=RESULTS):
 
 
 def chosen(id, folder=RESULTS):
-    """Return the learning rate of each arm with the best mean validation accuracy.
+    """Return the learning rate of each arm with the best mean on the validation part.
 
     Raises:
         MissingResults: the grid has not been run, or not since its arms were changed.
@@ -133,7 +137,8 @@ def chosen(id, folder=RESULTS):
             f"the results of the grid {id!r} were made with other arms: run "
             f"`python -m norms.experiments.sweep {id}`"
         )
-    return {name: best_rate(rates, accuracies) for name, (rates, accuracies) in found.items()}
+    measure = _measure(Path(folder) / f"{id}.csv")
+    return {name: best_rate(rates, values, measure) for name, (rates, values) in found.items()}
 
 
 def rerun(id, seeds, names=None, **options):
@@ -182,15 +187,16 @@ def price(id, seeds, name, than, steps=40, turns=3):
 
 
 def table(id, folder=RESULTS):
-    """Return a Markdown table of mean validation accuracies, the chosen ones in bold."""
-    found = results(id, folder)
+    """Return a Markdown table of means on the validation part, the chosen ones in bold."""
+    found, measure = results(id, folder), _measure(Path(folder) / f"{id}.csv")
+    digits = {"accuracy": 1, "loss": 2}[measure]
     rates = sorted({value for arm_rates, _ in found.values() for value in arm_rates})
     lines = ["| arm | " + " | ".join(f"{value:g}" for value in rates) + " |"]
     lines.append("|---" * (len(rates) + 1) + "|")
-    for name, (arm_rates, accuracies) in found.items():
-        means = dict(zip(arm_rates, accuracies.mean(1), strict=True))
-        best = best_rate(arm_rates, accuracies)
-        cells = [f"{means[value]:.1f}" if value in means else "" for value in rates]
+    for name, (arm_rates, values) in found.items():
+        means = dict(zip(arm_rates, values.mean(1), strict=True))
+        best = best_rate(arm_rates, values, measure)
+        cells = [f"{means[value]:.{digits}f}" if value in means else "" for value in rates]
         cells = [f"**{c}**" if value == best else c for value, c in zip(rates, cells, strict=True)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -219,12 +225,18 @@ def _tune(name, arm, k, seeds):
     return name, k, history.validation[:, 0].mean(0).tolist()
 
 
-def _pending(arms, done, start):
+def _pending(arms, done, start, measure):
     """Runs that are missing: those of the start, then the ends that must be extended."""
-    tasks = [(name, k) for name in arms for k in start if (name, k) not in done]
+    sign = -1 if measure == "loss" else 1
+    tasks = [
+        (name, k)
+        for name, arm in arms.items()
+        for k in start or START[arm.get("optimizer", "sgd")]
+        if (name, k) not in done
+    ]
     for name in arms if not tasks else ():
         tried = sorted(k for arm, k in done if arm == name)
-        best = max(tried, key=lambda k: (np.mean(done[name, k]), -k))
+        best = max(tried, key=lambda k: (sign * np.mean(done[name, k]), -k))
         beyond = {tried[0]: tried[0] - 1, tried[-1]: tried[-1] + 1}.get(best)
         if beyond is not None and beyond not in LIMIT:
             raise RuntimeError(f"{name}: the best learning rate lies beyond {rate(best):g}")
@@ -233,13 +245,13 @@ def _pending(arms, done, start):
     return tasks
 
 
-def _header(id, mark, seeds):
+def _header(id, mark, seeds, measure):
     return (
         f"# python -m norms.experiments.sweep {id}\n"
         f"# python {platform.python_version()}, torch {torch.__version__}, "
         f"numpy {np.__version__}, {platform.machine()}\n"
         f"# {datetime.now(UTC):%Y-%m-%d}, arms {mark}, seeds {' '.join(map(str, seeds))}\n"
-        + ",".join(COLUMNS)
+        + ",".join((*COLUMNS, MEASURES[measure]))
         + "\n"
     )
 
@@ -250,24 +262,28 @@ def _mark(path):
     return line.partition("arms ")[2].partition(",")[0]
 
 
-def _rows(name, k, seeds, accuracies):
+def _measure(path):
+    with path.open(encoding="utf-8") as file:
+        column = next(line for line in file if line[:1] != "#").strip().split(",")[-1]
+    return {column: measure for measure, column in MEASURES.items()}[column]
+
+
+def _rows(name, k, seeds, values):
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for seed, accuracy in zip(seeds, accuracies, strict=True):
-        writer.writerow([name, f"{rate(k):g}", seed, f"{accuracy:.2f}"])
+    for seed, value in zip(seeds, values, strict=True):
+        writer.writerow([name, f"{rate(k):g}", seed, f"{value:.4g}"])
     return text.getvalue()
 
 
 def _read(path):
-    """Dictionary from (arm, k) to the accuracies, in the order of the seeds; whole lines only."""
+    """Dictionary from (arm, k) to the values, in the order of the seeds; whole lines only."""
     text = path.read_text(encoding="utf-8")
     rows = [line for line in text[: text.rfind("\n") + 1].splitlines() if line[:1] != "#"]
     k_of = {f"{rate(k):g}": k for k in LIMIT}
     done = {}
-    for row in csv.DictReader(rows):
-        done.setdefault((row["arm"], k_of[row["learning_rate"]]), []).append(
-            float(row["validation"])
-        )
+    for arm, value, _seed, measured in list(csv.reader(rows))[1:]:
+        done.setdefault((arm, k_of[value]), []).append(float(measured))
     return done
 
 
@@ -312,7 +328,7 @@ def main(arguments=None):
     if options.list or options.id is None:
         for id, grid in grids.GRIDS.items():
             done = "done" if (RESULTS / f"{id}.csv").exists() else "not run"
-            print(f"{id:14} {done:8} {grid.__doc__.splitlines()[0]}")
+            print(f"{id:18} {done:8} {grid.__doc__.splitlines()[0]}")
         return
     try:
         path = run(options.id, processes=options.processes, again=options.again)

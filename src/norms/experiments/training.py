@@ -1,6 +1,7 @@
 """One training loop for every experiment: many seeds and learning rates at once."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,13 +50,14 @@ class History:
     """What a training run left: tensors with the axes (learning rate, seed) last.
 
     Attributes:
-        steps: the steps at which the accuracies were taken.
+        steps: the steps at which the measure was taken.
         loss: training loss of every step, (steps, L, S).
-        validation: accuracy in percent, (len(steps), L, S).
+        validation: the data's measure, (len(steps), L, S): accuracy in percent, or loss in nats.
         test: the same on the test part.
         learning_rates: the L learning rates.
         model: the trained networks, L * S copies, the learning rate the slower index.
         watched: what ``watch`` returned, step by step.
+        measure: "accuracy", or "loss", of which less is better.
     """
 
     steps: list[int]
@@ -65,11 +67,13 @@ class History:
     learning_rates: list[float]
     model: nn.Module | None = None
     watched: list = field(default_factory=list)
+    measure: str = "accuracy"
 
     @property
     def best(self):
-        """Index of the learning rate with the best mean validation accuracy at the end."""
-        return int(self.validation[-1].mean(-1).argmax())
+        """Index of the learning rate with the best mean on the validation part at the end."""
+        means = self.validation[-1].mean(-1)
+        return int(means.argmin() if self.measure == "loss" else means.argmax())
 
     def steps_to(self, target, part="test"):
         """Return the first recorded step with at least ``target`` percent; inf for never.
@@ -97,6 +101,7 @@ def train(
     micro_batch=None,
     momentum=0.0,
     optimizer="sgd",
+    warmup=0,
     batches=None,
     every=None,
     watch=None,
@@ -109,8 +114,9 @@ def train(
     Args:
         build: ``build(seeds)`` returns a module of ``len(seeds)`` copies, such as
             :class:`norms.experiments.models.MLP`.
-        data: a :class:`norms.experiments.data.Dataset`.
-        learning_rates: L numbers, constant over the run.
+        data: a :class:`norms.experiments.data.Dataset`, or a
+            :class:`norms.experiments.data.Text`, whose windows are the images then.
+        learning_rates: L numbers, constant over the run but for ``warmup``.
         seeds: S integers, of the initial weights and of the batches.
         steps: number of updates.
         batch_size: images in a batch; an epoch's last, incomplete batch is dropped.
@@ -119,10 +125,11 @@ def train(
             over a part, while the update still sees ``batch_size`` images. Default: the batch.
         momentum: of the descent.
         optimizer: "sgd", or "adam" with decay rates 0.9 and 0.999.
+        warmup: number of steps in which the learning rate rises linearly from 0.
         batches: which images make the batches, a function like :func:`shuffled` (the default).
             It may return a second tensor of labels (steps, batch_size), to be predicted instead
             of the data's own; -100 leaves an image out of the loss.
-        every: take the accuracies each so many steps (and at the end); default at the end.
+        every: take the measure each so many steps (and at the end); default at the end.
         watch: ``watch(step, model, updates)`` is called after each update with its number, the
             networks and the changes of their parameters; results other than None are kept.
 
@@ -142,20 +149,19 @@ def train(
         torch.manual_seed(seeds[0])  # for layers that draw in training
         for step in range(steps):
             index, target = (
-                torch.stack([p[i][step] for p in plan]).repeat(len(learning_rates), 1)
-                for i in (0, 1)
-            )  # (R, B)
+                torch.stack([p[i][step] for p in plan] * len(learning_rates)) for i in (0, 1)
+            )  # (R, B) and (R, B), or (R, B, T) of a text
             loss, gradients = _gradients(model, parameters, images, index, target, micro_batch)
-            updates = update(gradients)
+            updates = update(gradients, min(1, (step + 1) / warmup) if warmup else 1)
             losses.append(loss.view(shape))
             if watch and (seen := watch(step + 1, model, updates)) is not None:
                 watched.append(seen)
             if step + 1 == steps or (every and (step + 1) % every == 0):
                 record.append(step + 1)
-                validation.append(evaluate(model, *data.validation, len(copies)).view(shape))
-                test.append(evaluate(model, *data.test, len(copies)).view(shape))
+                for part, values in ((data.validation, validation), (data.test, test)):
+                    values.append(evaluate(model, *part, measure=data.measure).view(shape))
     stacked = [torch.stack(values) for values in (losses, validation, test)]
-    return History(record, *stacked, list(learning_rates), model, watched)
+    return History(record, *stacked, list(learning_rates), model, watched, data.measure)
 
 
 def compare(net, arms, data, **options):
@@ -228,11 +234,12 @@ def cut_once(labels, batch_size, steps, seed):
 
 
 def predict(model, images, statistics="running", batch_size=500):
-    """Return the logits (R, N, classes) of images that all copies see.
+    """Return the logits (R, N, classes), or (R, N, T, classes) for tokens.
 
     Args:
         model: R copies.
-        images: (N, 1, H, W), or (R, N, 1, H, W) if each copy has its own.
+        images: (N, 1, H, W), or (R, N, 1, H, W) if each copy has its own; or tokens (N, T), or
+            (R, N, T).
         statistics: "running" for evaluation mode; "batch" lets batch norm take the statistics
             of each batch of ``batch_size`` images, in their order. Neither changes the model.
         batch_size: number of images at a time.
@@ -245,23 +252,28 @@ def predict(model, images, statistics="running", batch_size=500):
         return torch.cat([model(part) for part in images.split(batch_size, dim=1)], dim=1)
 
 
-def evaluate(model, images, labels, copies=None, statistics="running", batch_size=500):
-    """Return the accuracy of each copy in percent, (R,); diverged is chance.
+def evaluate(model, images, labels, statistics="running", batch_size=500, measure="accuracy"):
+    """Return the accuracy of each copy in percent, or its mean loss in nats, (R,).
+
+    A copy that has diverged counts as guessing.
 
     Args:
         model: R copies.
-        images: (N, 1, H, W), or (R, N, 1, H, W) if each copy has its own.
-        labels: (N,), or (R, N).
-        copies: R; default ``model.copies``.
+        images: (N, 1, H, W) or tokens (N, T); with R in front if each copy has its own.
+        labels: (N,), or (N, T) for tokens; with R in front or not.
         statistics: "running" or "batch", see :func:`predict`.
         batch_size: number of images at a time.
+        measure: "accuracy" or "loss".
     """
-    if copies and images.dim() == 4:
-        images = images.expand(copies, *images.shape)
     logits = predict(model, images, statistics, batch_size)
-    accuracy = 100 * (logits.argmax(-1) == labels).float().mean(1)
+    if measure == "accuracy":
+        each, guess = 100 * (logits.argmax(-1) == labels).float(), 100 / logits.shape[-1]
+    else:
+        target = labels.expand(logits.shape[:-1])
+        each = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
+        each, guess = each.view(target.shape), math.log(logits.shape[-1])
     finite = logits.isfinite().flatten(1).all(1)
-    return torch.where(finite, accuracy, 100 / logits.shape[-1])
+    return torch.where(finite, each.flatten(1).mean(1), guess)
 
 
 def reestimate(model, images, batch_size=None):
@@ -313,21 +325,22 @@ def batch_statistics(model):
             getattr(layer, name).copy_(value)
 
 
-def best_rate(learning_rates, accuracies):
-    """Return the learning rate with the best mean accuracy, the smaller one of equals.
+def best_rate(learning_rates, values, measure="accuracy"):
+    """Return the learning rate with the best mean, the smaller one of equals.
 
     Args:
         learning_rates: L numbers in rising order.
-        accuracies: (L, S) on the validation part, in percent.
+        values: (L, S) on the validation part: accuracies in percent, or losses in nats.
+        measure: "accuracy" or "loss": whether more or less is better.
 
     Raises:
         GridError: the best one is the first or the last.
     """
-    means = torch.as_tensor(accuracies, dtype=torch.float64).mean(-1)
-    best = int(means.argmax())
+    means = torch.as_tensor(values, dtype=torch.float64).mean(-1)
+    best = int(means.argmin() if measure == "loss" else means.argmax())
     if best in (0, len(learning_rates) - 1):
         raise GridError(
-            f"the best learning rate {learning_rates[best]:g} ({means[best]:.1f} %) is the "
+            f"the best learning rate {learning_rates[best]:g} ({measure} {means[best]:.4g}) is the "
             f"{'smallest' if best == 0 else 'largest'} of the grid: extend the grid there"
         )
     return learning_rates[best]
@@ -373,12 +386,12 @@ class _Update:
         self.count = 0
 
     @torch.no_grad()
-    def __call__(self, gradients):
+    def __call__(self, gradients, factor=1):
         self.count += 1
         updates = []
         for p, g, v, s in zip(self.parameters, gradients, self.first, self.second, strict=True):
             direction = self._adam(g, v, s) if self.adam else v.mul_(self.momentum).add_(g)
-            update = -self.rates * direction.view(self.copies, -1)
+            update = -factor * self.rates * direction.view(self.copies, -1)
             p.view(self.copies, -1).add_(update)
             updates.append(update.view(p.shape))
         return updates
@@ -397,14 +410,14 @@ def _plan(batches, labels, batch_size, steps, seed):
 
 def _gradients(model, parameters, images, index, target, micro_batch):
     """Mean loss (R,) of a batch and its gradients, taken part by part."""
-    counted = (target != -100).sum(1)  # (R,)
+    counted = (target != -100).flatten(1).sum(1)  # (R,)
     total, gradients = 0, None
     for i, t in zip(
         *(a.split(micro_batch or index.shape[1], 1) for a in (index, target)), strict=True
     ):
         logits = model(images[i])
-        losses = F.cross_entropy(logits.flatten(0, 1), t.flatten(), reduction="none")
-        loss = losses.view(t.shape).sum(1) / counted  # (R,)
+        losses = F.cross_entropy(logits.flatten(0, -2), t.flatten(), reduction="none")
+        loss = losses.view(len(t), -1).sum(1) / counted  # (R,)
         part = torch.autograd.grad(loss.sum(), parameters)
         total = total + loss.detach()
         gradients = (
@@ -430,7 +443,8 @@ def _with_statistics(model):
 
 
 def _each(model, images):
-    return images if images.dim() == 5 else images.expand(model.copies, *images.shape)
+    """Give each copy the images (N, 1, H, W) or tokens (N, T), if it has none of its own."""
+    return images if images.dim() in (3, 5) else images.expand(model.copies, *images.shape)
 
 
 def _silent():
