@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+pytest.register_assert_rewrite("twins")  # its asserts then show their values, as a test's do
 torch.set_num_threads(1)
 
 

@@ -1,5 +1,7 @@
 """What the norms refuse, one check at a time; each norm's own test holds it against torch."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,28 @@ from norms import checks
 
 ACCEPTED = {
     "floating_array": [(np.ones(2, np.float16),), (1.5,), ([1.0, 2.0],)],
+    "upstream": [(np.ones((4, 3), np.float16), np.ones((4, 3))), ([1.0, 2.0], np.ones(2))],
     "channel_vector": [
         (np.ones(3), np.ones((4, 3)), "gamma"),
         (np.ones(3), np.ones((4, 3, 5)), "g"),
     ],
+    "trailing_parameter": [
+        (np.ones(3), np.ones(3), "gamma"),
+        (np.ones(3), np.ones((4, 5, 3)), "gamma"),
+        (np.ones((5, 3)), np.ones((4, 5, 3)), "gamma"),
+        (np.ones((4, 5, 3)), np.ones((4, 5, 3)), "gamma"),
+        ([1.0, 2.0, 3.0], np.ones((4, 3)), "gamma"),
+    ],
+    "tensor": [(torch.ones(()),), (torch.nn.Parameter(torch.ones(2)),)],
+    "enough_axes": [(torch.ones(1), (1,)), (torch.ones(0, 3), (3,)), (torch.ones(2, 3), (2, 3))],
+    "trailing_shape": [
+        (torch.ones(3), (3,)),
+        (torch.ones(4, 5, 3), (3,)),
+        (torch.ones(4, 5, 3), (5, 3)),
+        (torch.ones(4, 5, 3), (4, 5, 3)),
+        (torch.ones(0, 3), (3,)),
+    ],
+    "not_negative_eps": [(0,), (1e-5,), (None,)],
     "positive_eps": [(1e-5,), (1e-300,)],
     "input_rank": [(torch.ones(4, 3), (2, 3)), (torch.ones(4, 3, 5), (2, 3))],
     "more_than_one_value": [
@@ -20,6 +40,10 @@ ACCEPTED = {
         (torch.ones(0, 3), (0,)),
     ],
     "channel_count": [(torch.ones(4, 3), {"weight": torch.ones(3), "bias": None})],
+    "floating_point": [
+        (torch.ones(2, dtype=dtype),)
+        for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    ],
     "same_dtype": [
         (torch.ones(2), {"weight": torch.ones(2), "bias": None}),
         (torch.ones(2).half(), {"weight": torch.ones(2)}),
@@ -33,10 +57,69 @@ REFUSED = {
         ((np.ones(2, int), "dy"), TypeError, r"dy has dtype int64.*dy\.astype\(float\)"),
         ((np.ones(2, complex), "dy"), TypeError, r"complex128"),
     ],
+    "upstream": [
+        ((np.ones(3), np.ones((4, 3))), ValueError, r"dy has shape \(3,\).*that of y, \(4, 3\)"),
+        ((np.ones((4, 3), int), np.ones((4, 3))), TypeError, r"dy has dtype int64.*dy\.astype"),
+        ((torch.ones(4, 3), np.ones((4, 3))), TypeError, r"dy\.numpy\(\)"),
+    ],
     "channel_vector": [
         ((np.ones(3), np.ones(3), "gamma"), ValueError, r"x has shape \(3,\)"),
         ((np.ones(1), np.ones((4, 3)), "gamma"), ValueError, r"gamma has shape \(1,\).*\(3,\)"),
         ((np.ones((3, 1)), np.ones((4, 3)), "beta"), ValueError, r"beta has shape \(3, 1\)"),
+    ],
+    "trailing_parameter": [
+        ((np.ones(3, int), np.ones((4, 3)), "beta"), TypeError, r"beta has dtype int64"),
+        ((torch.ones(3), np.ones((4, 3)), "beta"), TypeError, r"beta\.numpy\(\)"),
+        ((1.5, np.ones((4, 3)), "gamma"), ValueError, r"gamma is a single number.*\(3,\), 1\.5"),
+        (
+            (np.ones(1), np.ones((4, 3)), "gamma"),
+            ValueError,
+            r"gamma has shape \(1,\), but x has shape \(4, 3\).*last axes of x, such as \(3,\)$",
+        ),
+        ((np.ones((1, 3)), np.ones((4, 3)), "gamma"), ValueError, r"\(1, 3\).*\(4, 3\)"),
+        ((np.ones((4, 3)), np.ones(3), "gamma"), ValueError, r"\(4, 3\), but x has shape \(3,\)"),
+        ((np.ones(1), np.ones(()), "gamma"), ValueError, r"x is a single number.*x\.reshape\(1\)"),
+        ((np.ones((3, 5)), np.ones((4, 5, 3)), "gamma"), ValueError, r"such as \(3,\)$"),
+        (
+            (np.ones(5), np.ones((4, 5, 3)), "gamma"),
+            ValueError,
+            r"Axis 1 has size 5: np\.moveaxis\(x, 1, -1\)",
+        ),
+    ],
+    "tensor": [
+        ((np.ones(2),), TypeError, r"input is a ndarray.*torch\.as_tensor\(x\)"),
+        ((1.0,), TypeError, r"input is a float.*torch\.as_tensor\(x\)"),
+    ],
+    "enough_axes": [
+        (([1.0], (1,)), TypeError, r"input is a list"),
+        ((torch.ones(()), (6,)), ValueError, r"has 0 axes.*at least 1.*x\.unsqueeze\(0\)"),
+        ((torch.ones(6), (3, 6)), ValueError, r"shape \(6,\) has 1 axes.*at least 2.*\(3, 6\)"),
+    ],
+    "trailing_shape": [
+        ((np.ones(3), (3,)), TypeError, r"input is a ndarray"),
+        ((torch.ones(3), ()), RuntimeError, r"normalized_shape is empty.*such as 512"),
+        # As far as the comma these are torch's own words; what follows is the cure.
+        (
+            (torch.ones(4, 3), (5,)),
+            RuntimeError,
+            r"^Given normalized_shape=\[5\], expected input with shape \[\*, 5\], "
+            r"but got input of size \[4, 3\]$",
+        ),
+        ((torch.ones(4, 1), (3,)), RuntimeError, r"\[\*, 3\].*\[4, 1\]$"),
+        ((torch.ones(()), (3,)), RuntimeError, r"\[\*, 3\].*\[\]$"),
+        ((torch.ones(3), (5, 3)), RuntimeError, r"\[\*, 5, 3\].*\[3\]$"),
+        ((torch.ones(4, 3, 5), (5, 3)), RuntimeError, r"\[\*, 5, 3\].*\[4, 3, 5\]$"),
+        # One axis of several is found in front: to move it would be no cure.
+        ((torch.ones(5, 4, 3), (5, 3)), RuntimeError, r"\[\*, 5, 3\].*\[5, 4, 3\]$"),
+        (
+            (torch.ones(4, 5, 3), (5,)),
+            RuntimeError,
+            r"\[4, 5, 3\]\. Axis 1 has size 5: x\.movedim\(1, -1\)",
+        ),
+    ],
+    "not_negative_eps": [
+        ((-1e-5,), ValueError, r"eps is -1e-05;.*such as 1e-5"),
+        ((float("-inf"),), ValueError, "eps is -inf"),
     ],
     "positive_eps": [
         ((0,), ValueError, "eps is 0;"),
@@ -54,6 +137,11 @@ REFUSED = {
     "channel_count": [
         ((torch.ones(4, 3), {"bias": torch.ones(2)}), RuntimeError, r"bias.*3 elements not 2"),
         ((torch.ones(4, 3), {"bias": torch.ones(1)}), RuntimeError, r"bias.*3 elements not 1"),
+    ],
+    "floating_point": [
+        ((torch.ones(2, dtype=torch.int64),), NotImplementedError, r"int64.*x\.float\(\)"),
+        ((torch.ones(2, dtype=torch.bool),), NotImplementedError, "bool"),
+        ((torch.ones(2, dtype=torch.complex64),), NotImplementedError, "complex64"),
     ],
     "same_dtype": [
         ((torch.ones(2, dtype=torch.int32), {}), NotImplementedError, r"int32.*x\.float\(\)"),
@@ -91,3 +179,43 @@ def test_refuses(name, arguments, exception, message):
 def test_channel_vector_lies_along_axis_one():
     vector = checks.channel_vector(np.arange(3.0), np.ones((4, 3, 5, 6)), "gamma")
     assert vector.shape == (1, 3, 1, 1)
+
+
+def test_parameters_and_upstream_gradients_come_back_as_arrays_in_their_own_shape():
+    for values in ([1.0, 2.0], np.array([1.0, 2.0], np.float16)):
+        for array in (
+            checks.trailing_parameter(values, np.ones((3, 2)), "gamma"),
+            checks.upstream(values, np.ones(2)),
+        ):
+            assert isinstance(array, np.ndarray)
+            assert array.dtype == np.asarray(values).dtype
+            np.testing.assert_array_equal(array, [1.0, 2.0])
+
+
+# A check, an argument that it refuses for a reason that the message can mend, and the others.
+CURES = {
+    "an array": (checks.tensor, np.ones(3), ()),
+    "a single number": (checks.enough_axes, torch.ones(()), ((6,),)),
+    "integers": (checks.floating_point, torch.ones(3, dtype=torch.int64), ()),
+    "features on axis 0": (checks.trailing_shape, torch.ones(5, 4, 3), ((5,),)),
+    "features on axis 1": (checks.trailing_shape, torch.ones(4, 5, 3), ((5,),)),
+    "features on two axes": (checks.trailing_shape, torch.ones(4, 5, 5, 3), ((5,),)),
+}
+
+
+@pytest.mark.parametrize(("check", "x", "others"), CURES.values(), ids=CURES)
+def test_the_cure_in_the_message_is_one(check, x, others):
+    with pytest.raises(Exception) as refusal:  # noqa: PT011 - test_refuses says which
+        check(x, *others)
+    cure = re.search(r"(x|torch)\.\w+\([^()]*\)", str(refusal.value).rpartition(": ")[2]).group()
+    check(eval(cure, {"x": x, "torch": torch}), *others)
+
+
+def test_the_cure_for_an_array_is_one():
+    gamma, x = np.ones(5), np.ones((4, 5, 3))
+    with pytest.raises(ValueError, match=r"np\.moveaxis\(x, 1, -1\) moves it to the end"):
+        checks.trailing_parameter(gamma, x, "gamma")
+    assert checks.trailing_parameter(gamma, np.moveaxis(x, 1, -1), "gamma") is gamma
+    with pytest.raises(ValueError, match=r"np\.full\(\(3,\), 1\.5\)"):
+        checks.trailing_parameter(1.5, x, "gamma")
+    checks.trailing_parameter(np.full((3,), 1.5), x, "gamma")

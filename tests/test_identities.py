@@ -6,10 +6,19 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.testing import assert_close
+from twins import F64, twins
 
 import norms
 
-F64 = torch.float64
+
+def assert_equal_forward_and_back(y, expected, leaves):
+    """Compare two outputs and, with a random upstream gradient, those of all leaves."""
+    assert_close(y, expected, rtol=1e-11, atol=1e-12)
+    dy = torch.randn_like(y)
+    for ours, theirs in zip(
+        torch.autograd.grad(y, leaves, dy), torch.autograd.grad(expected, leaves, dy), strict=True
+    ):
+        assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 def trained(layer, x):
@@ -23,18 +32,10 @@ def trained(layer, x):
 
 @pytest.mark.parametrize("shape", [(1, 3, 7), (1, 3, 5, 6), (1, 3, 2, 3, 4)], ids=str)
 def test_batch_norm_of_one_sample_is_instance_norm(shape):
-    layer = getattr(norms, f"BatchNorm{len(shape) - 2}d")(3, dtype=F64)
-    nn.init.normal_(layer.weight)
-    nn.init.normal_(layer.bias)
-    x, dy = torch.randn(shape, dtype=F64, requires_grad=True), torch.randn(shape, dtype=F64)
+    layer, _ = twins(f"BatchNorm{len(shape) - 2}d", 3)
+    x = torch.randn(shape, dtype=F64, requires_grad=True)
     expected = F.instance_norm(x, weight=layer.weight, bias=layer.bias, eps=layer.eps)
-    y = layer(x)
-    assert_close(y, expected, rtol=1e-11, atol=1e-12)
-    leaves = (x, layer.weight, layer.bias)
-    for ours, theirs in zip(
-        torch.autograd.grad(y, leaves, dy), torch.autograd.grad(expected, leaves, dy), strict=True
-    ):
-        assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    assert_equal_forward_and_back(layer(x), expected, (x, layer.weight, layer.bias))
 
 
 def test_batch_norm_in_evaluation_folds_into_the_linear_before_it():
@@ -58,3 +59,72 @@ def test_batch_norm_in_evaluation_folds_into_the_convolution_before_it():
     )
     assert_close(folded, layer(convolution(x)))
     assert_close(fuse_conv_bn_eval(convolution.eval(), layer)(x), layer(convolution(x)))
+
+
+@pytest.mark.parametrize(("features", "shape"), [(6, (4, 3, 6)), ((3, 6), (4, 3, 6))], ids=str)
+def test_layer_norm_is_rms_norm_of_the_centred_input(features, shape):
+    layer, _ = twins("LayerNorm", features, bias=False)
+    rms = norms.RMSNorm(features, eps=layer.eps, dtype=F64)
+    rms.weight = layer.weight
+    x = (2 + torch.randn(shape, dtype=F64)).requires_grad_()
+    axes = tuple(range(-layer.weight.dim(), 0))
+    centred = x - x.mean(axes, keepdim=True)
+    assert_equal_forward_and_back(layer(x), rms(centred), (x, layer.weight))
+
+
+def test_layer_norm_behind_weights_is_rms_norm_behind_centred_weights():
+    """LN(Wx) = RMSNorm(CWx), C = I - 1 1^T / D: a network can have its centring in its weights."""
+    layer, _ = twins("LayerNorm", 6, bias=False)
+    rms = norms.RMSNorm(6, eps=layer.eps, dtype=F64)
+    rms.weight = layer.weight
+    x, weight = (torch.randn(s, dtype=F64, requires_grad=True) for s in ((8, 5), (6, 5)))
+    centring = torch.eye(6, dtype=F64) - 1 / 6
+    leaves = (x, weight, layer.weight)
+    assert_equal_forward_and_back(layer(x @ weight.T), rms(x @ (centring @ weight).T), leaves)
+
+
+def test_rms_norm_is_half_the_layer_norm_of_the_input_beside_its_mirror_image():
+    """Of (x, -x) the mean is zero and the variance the mean square of x."""
+    rms, _ = twins("RMSNorm", 6, eps=1e-5)
+    layer = norms.LayerNorm(12, elementwise_affine=False)
+    x = (2 + torch.randn(4, 6, dtype=F64)).requires_grad_()
+    expected = rms.weight * layer(torch.cat([x, -x], 1))[:, :6]
+    assert_equal_forward_and_back(rms(x), expected, (x, rms.weight))
+
+
+def test_rms_norm_is_the_unit_vector_times_root_d():
+    rms, _ = twins("RMSNorm", 6, eps=0.0)
+    x = torch.randn(4, 6, dtype=F64, requires_grad=True)
+    assert_equal_forward_and_back(
+        rms(x), rms.weight * 6**0.5 * F.normalize(x, eps=0.0), (x, rms.weight)
+    )
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5), (4, 3, 5, 6), (2, 3, 4, 5, 2)], ids=str)
+def test_layer_norm_of_whole_images_is_group_norm_with_one_group(shape):
+    """Where gain and shift do not change from place to place: group norm has one a channel."""
+    _, neighbour = twins("BatchNorm1d", 3)  # any gain and shift a channel
+    ones = (3, *[1] * len(shape[2:]))
+    layer = norms.LayerNorm(shape[1:], dtype=F64)
+    gain, shift = (p.view(ones).expand(shape[1:]) for p in (neighbour.weight, neighbour.bias))
+    x = torch.randn(shape, dtype=F64, requires_grad=True)
+    y = torch.func.functional_call(layer, {"weight": gain, "bias": shift}, (x,))
+    expected = F.group_norm(x, 1, neighbour.weight, neighbour.bias, layer.eps)
+    assert_equal_forward_and_back(y, expected, (x, neighbour.weight, neighbour.bias))
+
+
+def test_layer_norm_is_batch_norm_of_the_transposed_matrix():
+    """Samples and features trade places; gain and shift belong to features, so both do without."""
+    layer = norms.LayerNorm(6, elementwise_affine=False)
+    batch = norms.BatchNorm1d(4, affine=False, track_running_stats=False)
+    x = torch.randn(4, 6, dtype=F64, requires_grad=True)
+    assert_equal_forward_and_back(layer(x), batch(x.T).T, (x,))
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "RMSNorm"])
+def test_tokens_are_samples(name):
+    """A batch (N, T, D) is one of N * T samples: sequences are nothing to these norms."""
+    layer, _ = twins(name, 6)
+    x = torch.randn(4, 3, 6, dtype=F64, requires_grad=True)
+    leaves = (x, *layer.parameters())
+    assert_equal_forward_and_back(layer(x), layer(x.view(12, 6)).view(4, 3, 6), leaves)

@@ -8,6 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from norms.moments import (
     StandardizeAffine,
     at_least_float32,
+    last_axes,
     moments,
     standardize,
     standardize_backward,
@@ -17,6 +18,9 @@ EPS = 1e-5
 SHAPE = (4, 3, 5, 6)
 AXES = [(0,), (1,), (-1,), (0, 2, 3), (1, 2, 3), (2, 3), (-2, -1), (0, 1, 2, 3)]
 every_axes = pytest.mark.parametrize("axes", AXES, ids=str)
+with_and_without_mean = pytest.mark.parametrize(
+    "centre", [True, False], ids=["centred", "not centred"]
+)
 
 
 @pytest.fixture
@@ -43,9 +47,40 @@ def test_standardize_leaves_mean_zero_and_variance_short_of_one_by_eps(x, axes):
 
 
 @every_axes
-def test_numpy_and_torch_agree_to_the_last_digits(x, axes):
-    arrays = standardize(x, axes, EPS)
-    tensors = standardize(torch.from_numpy(x), axes, EPS)
+def test_without_centring_the_mean_stays_and_the_mean_square_is_short_of_one_by_eps(x, axes):
+    x = 1e-3 * x
+    x_hat, mu, square, rstd = standardize(x, axes, EPS, centre=False)
+    assert not mu.any()
+    assert mu.shape == square.shape == rstd.shape
+    np.testing.assert_allclose(square, (x * x).mean(axis=axes, keepdims=True), rtol=1e-12)
+    # The mean is 2/3 of the deviation: it is a third of the mean square, and not left out.
+    mean, var = moments(x, axes)
+    np.testing.assert_allclose(square, mean**2 + var, rtol=1e-12)
+    np.testing.assert_allclose(rstd, 1 / np.sqrt(square + EPS), rtol=1e-15)
+    np.testing.assert_allclose(x_hat, x * rstd, rtol=1e-15)
+
+
+@pytest.mark.parametrize("given", ["array", "tensor"])
+@with_and_without_mean
+def test_the_input_is_left_as_it_is(x, centre, given):
+    x = x if given == "array" else torch.from_numpy(x)
+    before = x.copy() if given == "array" else x.clone()
+    standardize(x, (0,), EPS, centre)
+    if given == "tensor":
+        StandardizeAffine.apply(x, None, None, (0,), EPS, centre)
+    assert (x == before).all()
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_last_axes_are_counted_from_the_end(rank):
+    assert np.zeros((5, 4, 3)).sum(axis=last_axes(rank)).shape == (5, 4, 3)[: 3 - rank]
+
+
+@every_axes
+@with_and_without_mean
+def test_numpy_and_torch_agree_to_the_last_digits(x, axes, centre):
+    arrays = standardize(x, axes, EPS, centre)
+    tensors = standardize(torch.from_numpy(x), axes, EPS, centre)
     for array, tensor in zip(arrays, tensors, strict=True):
         assert array.shape == tuple(tensor.shape)
         # The two libraries add 360 numbers in another order: some units in the last place (2e-16).
@@ -60,13 +95,14 @@ def test_variance_survives_a_large_mean(rng):
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((0, 3), (0,)), ((4, 3, 0), (0, 2))])
-def test_an_empty_set_has_mean_and_variance_zero(shape, axes):
+@with_and_without_mean
+def test_an_empty_set_has_mean_and_variance_zero(shape, axes, centre):
     for x in (np.zeros(shape), torch.zeros(shape)):
-        x_hat, mu, var, _ = standardize(x, axes, EPS)
+        x_hat, mu, var, _ = standardize(x, axes, EPS, centre)
         assert tuple(x_hat.shape) == shape
         assert not mu.any()
         assert not var.any()
-        dx, _, _ = standardize_backward(x_hat, x_hat, var, axes)
+        dx, _, _ = standardize_backward(x_hat, x_hat, var, axes, centre)
         assert tuple(dx.shape) == shape
 
 
@@ -78,6 +114,14 @@ def test_a_set_of_one_value_is_its_own_mean(rng):
     assert not x_hat.any()
     dx, _, _ = standardize_backward(x, x_hat, rstd, (0,))
     assert not dx.any()  # the output is constant
+
+
+def test_a_set_of_one_value_without_centring_is_its_sign(rng):
+    x = rng.normal(size=(1, 3))
+    x_hat, _, _, rstd = standardize(x, (0,), 1e-14, centre=False)
+    np.testing.assert_allclose(x_hat, np.sign(x), rtol=1e-10)
+    dx, _, _ = standardize_backward(x, x_hat, rstd, (0,), centre=False)
+    np.testing.assert_allclose(dx, 0.0, atol=1e-10)  # constant but for its sign
 
 
 @pytest.mark.parametrize(
@@ -93,25 +137,43 @@ def test_half_precision_is_computed_in_float32(given, kept):
 
 
 @every_axes
-def test_backward_equals_autograd(x, axes, rng):
+@with_and_without_mean
+def test_backward_equals_autograd(x, axes, centre, rng):
     dx_hat = rng.normal(size=SHAPE)
     leaf = torch.from_numpy(x).requires_grad_()
-    standardize(leaf, axes, EPS)[0].backward(torch.from_numpy(dx_hat))
-    x_hat, _, _, rstd = standardize(x, axes, EPS)
-    dx, projection, total = standardize_backward(dx_hat, x_hat, rstd, axes)
+    standardize(leaf, axes, EPS, centre)[0].backward(torch.from_numpy(dx_hat))
+    x_hat, _, _, rstd = standardize(x, axes, EPS, centre)
+    dx, projection, total = standardize_backward(dx_hat, x_hat, rstd, axes, centre)
     np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-11, atol=1e-14)
     np.testing.assert_allclose(projection, (dx_hat * x_hat).sum(axis=axes, keepdims=True))
     np.testing.assert_allclose(total, dx_hat.sum(axis=axes, keepdims=True))
 
 
 @every_axes
-def test_backward_removes_the_directions_that_the_forward_removed(x, axes, rng):
-    x_hat, _, _, rstd = standardize(x, axes, EPS)
-    dx, projection, _ = standardize_backward(rng.normal(size=SHAPE), x_hat, rstd, axes)
-    np.testing.assert_allclose(dx.sum(axis=axes), 0.0, atol=1e-12)
+@with_and_without_mean
+def test_backward_removes_the_directions_that_the_forward_removed(x, axes, centre, rng):
+    x_hat, _, _, rstd = standardize(x, axes, EPS, centre)
+    dx_hat = rng.normal(size=SHAPE)
+    dx, projection, _ = standardize_backward(dx_hat, x_hat, rstd, axes, centre)
+    if centre:
+        np.testing.assert_allclose(dx.sum(axis=axes), 0.0, atol=1e-12)
     # <x_hat, dx> is zero but for eps: what is left is exactly r^3 eps <dx_hat, x_hat>.
     left = (x_hat * dx).sum(axis=axes, keepdims=True)
     np.testing.assert_allclose(left, rstd**3 * EPS * projection, atol=1e-12)
+
+
+@every_axes
+@with_and_without_mean
+def test_backward_lets_every_other_direction_pass(x, axes, centre, rng):
+    """Without centring the constant direction is one of them: only x_hat is removed."""
+    x_hat, _, _, rstd = standardize(x, axes, EPS, centre)
+    dx_hat = 5 + rng.normal(size=SHAPE)
+    if centre:
+        dx_hat = dx_hat - dx_hat.mean(axis=axes, keepdims=True)
+    square = (x_hat * x_hat).sum(axis=axes, keepdims=True)
+    dx_hat = dx_hat - x_hat * (dx_hat * x_hat).sum(axis=axes, keepdims=True) / square
+    dx, _, _ = standardize_backward(dx_hat, x_hat, rstd, axes, centre)
+    np.testing.assert_allclose(dx, rstd * dx_hat, rtol=1e-11, atol=1e-13)
 
 
 def test_a_gain_constant_over_each_set_may_ride_on_the_deviation(x, rng):
@@ -142,22 +204,24 @@ def draw(shape):
     return None if shape is None else torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
 
-def composed(x, gamma, beta, axes):
+def composed(x, gamma, beta, axes, centre):
     """Say the same with ordinary operations, for autograd to differentiate."""
-    centred = x - x.mean(axes, keepdim=True)
-    y = centred / (centred.square().mean(axes, keepdim=True) + EPS).sqrt()
+    x = x - x.mean(axes, keepdim=True) if centre else x
+    y = x / (x.square().mean(axes, keepdim=True) + EPS).sqrt()
     y = y if gamma is None else y * gamma
     return y if beta is None else y + beta
 
 
 @every_node
-def test_node_equals_the_same_operations_under_autograd(axes, gain, shift):
+@with_and_without_mean
+def test_node_equals_the_same_operations_under_autograd(axes, gain, shift, centre):
     x, gamma, beta = draw((2, 3, 4)), draw(gain), draw(shift)
-    y, mu, var = StandardizeAffine.apply(x, gamma, beta, axes, EPS)
-    expected = composed(x, gamma, beta, axes)
+    y, mu, var = StandardizeAffine.apply(x, gamma, beta, axes, EPS, centre)
+    expected = composed(x, gamma, beta, axes, centre)
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(mu, x.mean(axes, keepdim=True).detach())
-    torch.testing.assert_close(var, x.var(axes, correction=0, keepdim=True).detach())
+    mean = x.mean(axes, keepdim=True).detach() if centre else torch.zeros_like(mu)
+    torch.testing.assert_close(mu, mean)
+    torch.testing.assert_close(var, (x.detach() - mean).square().mean(axes, keepdim=True))
     leaves = [leaf for leaf in (x, gamma, beta) if leaf is not None]
     dy = torch.randn_like(y)
     for ours, theirs in zip(
@@ -167,30 +231,55 @@ def test_node_equals_the_same_operations_under_autograd(axes, gain, shift):
 
 
 @every_node
-def test_node_has_first_and_second_derivatives(axes, gain, shift):
+@with_and_without_mean
+def test_gradients_of_gradients_equal_those_of_the_same_operations(axes, gain, shift, centre):
+    """gradgradcheck alone passes a backward that is another function when it builds a graph."""
+    arrays = draw((2, 3, 4)), draw(gain), draw(shift)
+    leaves = [leaf for leaf in arrays if leaf is not None]
+    dy = draw((2, 3, 4))
+    directions = [torch.randn_like(leaf) for leaf in leaves]
+    found = []
+    for y in (
+        StandardizeAffine.apply(*arrays, axes, EPS, centre)[0],
+        composed(*arrays, axes, centre),
+    ):
+        first = torch.autograd.grad(y, leaves, dy, create_graph=True)
+        again = sum((d * g).sum() for d, g in zip(directions, first, strict=True))
+        found.append((*first, *torch.autograd.grad(again, (*leaves, dy), allow_unused=True)))
+    for ours, theirs in zip(*found, strict=True):
+        # What a gradient does not depend on has none, or one of zero.
+        ours, theirs = (torch.zeros(()) if g is None else g for g in (ours, theirs))
+        torch.testing.assert_close(*torch.broadcast_tensors(ours, theirs), rtol=1e-9, atol=1e-11)
+
+
+@every_node
+@with_and_without_mean
+def test_node_has_first_and_second_derivatives(axes, gain, shift, centre):
     arrays = (draw((2, 3, 4)), draw(gain), draw(shift))
 
     def node(*arrays):
-        return StandardizeAffine.apply(*arrays, axes, EPS)[0]
+        return StandardizeAffine.apply(*arrays, axes, EPS, centre)[0]
 
     assert gradcheck(node, arrays)
     assert gradgradcheck(node, arrays)
 
 
-def test_statistics_of_the_node_carry_no_graph():
+@with_and_without_mean
+def test_statistics_of_the_node_carry_no_graph(centre):
     x = draw((4, 3))
-    y, mu, var = StandardizeAffine.apply(x, None, None, (0,), EPS)
+    y, mu, var = StandardizeAffine.apply(x, None, None, (0,), EPS, centre)
     assert y.requires_grad
     assert not mu.requires_grad
     assert not var.requires_grad
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_node_keeps_the_dtypes_of_its_arguments(dtype):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@with_and_without_mean
+def test_node_keeps_the_dtypes_of_its_arguments(dtype, centre):
     x = torch.randn(8, 3, dtype=dtype, requires_grad=True)
     gamma = torch.randn(1, 3, requires_grad=True)
     beta = torch.randn(1, 3, requires_grad=True)
-    y, mu, var = StandardizeAffine.apply(x, gamma, beta, (0,), EPS)
+    y, mu, var = StandardizeAffine.apply(x, gamma, beta, (0,), EPS, centre)
     y.backward(torch.ones_like(y))
     assert y.dtype == x.grad.dtype == dtype
     assert mu.dtype == var.dtype == gamma.grad.dtype == beta.grad.dtype == torch.float32

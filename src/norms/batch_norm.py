@@ -81,8 +81,10 @@ def batch_norm_backward(dy, cache):
     x_hat, rstd, gamma = cache
     dy = checks.upstream(dy, x_hat)
     axes = _all_but_channels(dy)
-    dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, axes)
-    return dx.astype(dy.dtype), (dy * x_hat).sum(axis=axes), dy.sum(axis=axes)
+    wide = at_least_float32(dy)
+    dx, _, _ = standardize_backward(wide * gamma, x_hat, rstd, axes)
+    dgamma, dbeta = (wide * x_hat).sum(axis=axes), wide.sum(axis=axes)
+    return dx.astype(dy.dtype), dgamma.astype(gamma.dtype), dbeta.astype(gamma.dtype)
 
 
 def batch_norm_inference(x, gamma, beta, running_mean, running_var, eps=1e-5):

@@ -44,6 +44,8 @@ def channel_vector(parameter, x, name):
 def trailing_parameter(parameter, x, name):
     """Return a parameter whose shape is that of the last axes of ``x``."""
     parameter = floating_array(parameter, name)
+    if not x.ndim:
+        raise ValueError("x is a single number; expected an axis of features: x.reshape(1)")
     if not parameter.ndim:
         raise ValueError(
             f"{name} is a single number; expected one for each feature: np.full({x.shape[-1:]}, "
@@ -58,11 +60,14 @@ def trailing_parameter(parameter, x, name):
     return parameter
 
 
-def at_least_one_axis(x):
-    """Refuse a tensor that is a single number."""
+def enough_axes(x, shape):
+    """Refuse a tensor with fewer axes than ``shape``."""
     tensor(x)
-    if not x.dim():
-        raise ValueError("input has no axes; expected at least one, the features: x.reshape(1)")
+    if x.dim() < len(shape):
+        raise ValueError(
+            f"input of shape {tuple(x.shape)} has {x.dim()} axes; expected at least {len(shape)}, "
+            f"the last ones of sizes {shape}: x.unsqueeze(0) adds one"
+        )
 
 
 def trailing_shape(x, shape):

@@ -85,9 +85,11 @@ def layer_norm_backward(dy, cache):
     """
     x_hat, rstd, gamma = cache
     dy = checks.upstream(dy, x_hat)
-    dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, last_axes(gamma.ndim))
+    wide = at_least_float32(dy)
     samples = tuple(range(dy.ndim - gamma.ndim))
-    return dx.astype(dy.dtype), (dy * x_hat).sum(axis=samples), dy.sum(axis=samples)
+    dx, _, _ = standardize_backward(wide * gamma, x_hat, rstd, last_axes(gamma.ndim))
+    dgamma, dbeta = (wide * x_hat).sum(axis=samples), wide.sum(axis=samples)
+    return dx.astype(dy.dtype), dgamma.astype(gamma.dtype), dbeta.astype(gamma.dtype)
 
 
 class LayerNorm(nn.Module):
@@ -162,6 +164,7 @@ class LayerNorm(nn.Module):
         checks.not_negative_eps(self.eps)
         checks.same_dtype(x, {"weight": self.weight, "bias": self.bias})
         axes = last_axes(len(self.normalized_shape))
+        x = x.contiguous()  # and so is the result, as torch's, whatever the layout of the input
         return StandardizeAffine.apply(x, self.weight, self.bias, axes, self.eps, True)[0]
 
     def extra_repr(self):

@@ -145,7 +145,7 @@ class StandardizeAffine(torch.autograd.Function):
         _, mu, var = output
         ctx.mark_non_differentiable(mu, var)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, gamma, beta, mu, var)
+        ctx.save_for_backward(x, gamma, beta, mu if ctx.centre else None, var)
 
     @staticmethod
     def backward(ctx, dy, _dmu, _dvar):
@@ -180,7 +180,9 @@ def _centre(x, axes, centre=True):
         mu = x.sum(axis=axes, keepdims=True) / m
         x = x - mu
     var = (x * x).sum(axis=axes, keepdims=True) / m
-    return x, mu if centre else 0 * var, var
+    if not centre:
+        mu = (torch if isinstance(x, torch.Tensor) else np).zeros_like(var)
+    return x, mu, var
 
 
 def _size(x, axes):

@@ -15,19 +15,22 @@ from norms.experiments.evidence import interval
 __all__ = [
     "NORM_STYLES",
     "categories",
+    "curves",
     "curves_by_rate",
     "estimates_by_size",
     "gradcheck_bars",
     "index_sheet",
     "instruments",
+    "invariance_table",
+    "jacobian_maps",
     "jitter_by_size",
     "lines_by_size",
     "mean_projection",
     "paired_and_not",
+    "panels",
     "picture_rows",
     "rate_windows",
     "scale_by_depth",
-    "seed_curves",
     "speed_and_drift",
     "stacked_curves",
     "use_style",
@@ -87,86 +90,187 @@ def use_style():
     )
 
 
-def index_sheet(shared, element=(1, 2), color=NORM_STYLES["batch"]["color"], ax=None):
+def index_sheet(
+    shared, element=(1, 2), color=NORM_STYLES["batch"]["color"], size=3, rows="n", columns="c",
+    strips="γβ", ax=None,
+):  # fmt: skip
     """Draw the sheet of look.md: rows N, columns C, a 3x3 map in each cell.
 
     Args:
         shared: ``shared(n, c)`` says whether cell (n, c) shares statistics with ``element``.
         element: the cell whose middle value is outlined.
         color: of the shared cells.
+        size: of a cell's map; 1 where a cell is one value, as for tokens.
+        rows: letter of the rows.
+        columns: letter of the columns.
+        strips: the parameters that are learned for each column.
         ax: axes to draw in; a new figure without it.
     """
-    rows, columns, size, gap = 4, 6, 3, 0.7
+    count_rows, count_columns, gap = 4, 6, 0.7 * size / 3
+    step, unit = size + gap, size / 3
     if ax is None:
         _, ax = plt.subplots(figsize=(WIDTH, 3.3))
-    for n in range(rows):
-        for c in range(columns):
-            x, y = c * (size + gap), n * (size + gap)
-            fill, alpha = (color, 0.35) if shared(n, c) else (REST, 1.0)
+
+    def cell(x, y, width, height, mine):
+        look = {"fc": color, "alpha": 0.35} if mine else {"fc": REST}
+        ax.add_patch(Rectangle((x, y), width - 0.08 * unit, height - 0.08 * unit, lw=0, **look))
+
+    label = {"color": AXIS, "ha": "right", "va": "center"}
+    for n in range(count_rows):
+        ax.text(-0.6 * unit, n * step + size / 2, f"{rows} = {n}", **label)
+        for c in range(count_columns):
             for h in range(size):
                 for w in range(size):
-                    ax.add_patch(Rectangle((x + w, y + h), 0.92, 0.92, fc=fill, alpha=alpha, lw=0))
-            if (n, c) == tuple(element):
-                ax.add_patch(
-                    Rectangle((x + 0.98, y + 0.98), 0.96, 0.96, fill=False, ec=INK, lw=1.8)
-                )
-    width, height = columns * (size + gap) - gap, rows * (size + gap) - gap
-    for n in range(rows):
-        ax.text(-0.6, n * (size + gap) + 1.5, f"n = {n}", ha="right", va="center", color=AXIS)
-    for c in range(columns):
-        ax.text(c * (size + gap) + 1.5, -0.5, f"c = {c}", ha="center", va="bottom", color=AXIS)
-    for c in range(columns):  # gain and shift, one of each a channel
-        for k, name in enumerate("γβ"):
-            x, y = c * (size + gap), height + 1.0 + 1.3 * k
-            mine = c == element[1]
-            ax.add_patch(
-                Rectangle(
-                    (x, y),
-                    size - 0.08,
-                    0.95,
-                    fc=color if mine else REST,
-                    alpha=0.35 if mine else 1,
-                    lw=0,
-                )
-            )
-            if c == 0:
-                ax.text(
-                    -0.6, y + 0.5, name, ha="right", va="center", color=AXIS, fontstyle="italic"
-                )
-    ax.set(xlim=(-3.4, width + 0.1), ylim=(height + 3.4, -1.8), aspect="equal")
+                    cell(c * step + w, n * step + h, 1, 1, shared(n, c))
+    n, c = element
+    x, y, line = c * step + size // 2, n * step + size // 2, 0.02 * unit
+    outline = Rectangle((x - line, y - line), 1 - line, 1 - line, fill=False, ec=INK, lw=1.8)
+    ax.add_patch(outline)
+    width, height = count_columns * step - gap, count_rows * step - gap
+    for c in range(count_columns):  # gain and shift, one of each a column
+        ax.text(c * step + size / 2, -0.5 * unit, f"{columns} = {c}", ha="center", va="bottom",
+                color=AXIS)  # fmt: skip
+        for k in range(len(strips)):
+            cell(c * step, height + (1 + 1.3 * k) * unit, size, unit, c == element[1])
+    for k, name in enumerate(strips):
+        ax.text(-0.6 * unit, height + (1.5 + 1.3 * k) * unit, name, fontstyle="italic", **label)
+    ax.set(xlim=(-3.4 * unit, width + 0.1), ylim=(height + 3.4 * unit, -1.8 * unit))
+    ax.set_aspect("equal")
     ax.axis("off")
 
 
-def seed_curves(steps, arms, ylabel, chance=None):
-    """Draw one curve an arm over training: the mean over seeds, and every seed as faint dots.
+def panels(count):
+    """Return the axes of a figure of so many panels under one another."""
+    return plt.subplots(count, 1, figsize=(WIDTH, HEIGHT if count == 1 else STACKED))[1]
+
+
+def curves(
+    x, arms, xlabel, ylabel, *, level=None, theory=None, logx=False, logy=False, title="", ax=None
+):  # fmt: skip
+    """Draw one curve an arm: the mean over seeds, and every seed a faint dot.
 
     Args:
-        steps: T steps.
+        x: K places.
         arms: dictionary from the text beside the curve to ``(kind, values)``: a key of
-            NORM_STYLES, and an array (T, S). A second arm of one kind is dashed.
-        ylabel: what is measured.
-        chance: the level of guessing, drawn as a dashed line.
+            NORM_STYLES, and an array (K, S) or (K,). A second arm of one kind is dashed and
+            hollow, a third dotted.
+        xlabel: of the places.
+        ylabel: of the values.
+        level: a value and its text, drawn as a dashed line: chance, a target.
+        theory: dictionary from the label of an arm to K values of the theory, drawn dashed.
+        logx: whether the places stand on a log axis.
+        logy: whether the values do; the mean is then that of the logarithms.
+        title: a text above the panel.
+        ax: axes to draw in; a new figure without it.
     """
-    _, ax = plt.subplots()
-    seen = set()
+    ax = ax or plt.subplots()[1]
+    seen, ends, few = [], {}, max(len(x) // 20, 1)
     for label, (kind, values) in arms.items():
-        values, style = np.asarray(values), dict(NORM_STYLES[kind])
-        if kind in seen:
-            style["linestyle"] = "--"
-        seen.add(kind)
-        ax.plot(steps, values, ".", color=style["color"], alpha=0.3, ms=3)
-        ax.plot(steps, values.mean(1), markevery=max(len(steps) // 8, 1), **style)
-        _label_at_end(ax, steps[-1], values[-1].mean(), label)
-    if chance is not None:
-        ax.axhline(chance, color=INK, lw=1, ls="--")
-        ax.annotate("chance", (steps[0], chance), (0, -3), textcoords="offset points", va="top")
-    ax.set(xlabel="step", ylabel=ylabel, ylim=(0, None))
+        values, style = np.asarray(values, dtype=float).reshape(len(x), -1), dict(NORM_STYLES[kind])
+        if nth := seen.count(kind):
+            style |= {"linestyle": ("--", ":")[nth - 1], "mfc": PAPER}
+        seen.append(kind)
+        mean = _mean(values, logy)
+        if values.shape[1] > 1:
+            ax.plot(x[::few], values[::few], ".", color=style["color"], alpha=0.3, ms=3)
+        ax.plot(x, mean, markevery=max(len(x) // 8, 1), **style)
+        if theory and label in theory:
+            ax.plot(x, theory[label], "--", color=INK, lw=1)
+        ends[label] = mean[np.isfinite(mean)][-1]
+    if level is not None:
+        ax.axhline(level[0], color=INK, lw=1, ls="--")
+        ax.annotate(level[1], (x[0], level[0]), (0, -3), textcoords="offset points", va="top")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if logx:
+        ax.set_xscale("log")
+    if logy:
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(0, None)
+    ax.annotate(title, (0, 1), (0, 6), "axes fraction", textcoords="offset points", color=AXIS)
+    _label_ends(ax, ends)
+    return ax
+
+
+def _label_ends(ax, ends):
+    """Write a text at the right of the axes beside each curve's last value, moved apart."""
+    figure = ax.figure
+    share = ax.get_position().height if len(figure.axes) == 1 else 0.8 / len(figure.axes)
+    gap = 12 / (72 * figure.get_size_inches()[1] * share)  # a line of text, in axes heights
+    to_axes = ax.transData + ax.transAxes.inverted()
+    places = sorted((to_axes.transform((ax.get_xlim()[1], y))[1], text) for text, y in ends.items())
+    heights = [min(max(height, 0), 1) for height, _ in places]
+    for _ in range(50):  # push neighbours apart, a little from both sides
+        for k in range(len(heights) - 1):
+            lack = gap - (heights[k + 1] - heights[k])
+            if lack > 0:
+                heights[k] -= lack / 2
+                heights[k + 1] += lack / 2
+    for (_, text), height in zip(places, heights, strict=True):
+        ax.annotate(text, (1, height), (6, 0), "axes fraction", textcoords="offset points",
+                    va="center", annotation_clip=False)  # fmt: skip
 
 
 def _label_at_end(ax, x, y, text):
     ax.annotate(
         text, (x, y), (7, 0), textcoords="offset points", va="center", annotation_clip=False
     )
+
+
+def jacobian_maps(maps, names, ylabel, xlabel):
+    """Draw how much each output depends on each input, one square a norm, side by side.
+
+    Args:
+        maps: dictionary from a title to ``(kind, values)``: a key of NORM_STYLES and an array
+            (M, M), outputs by inputs. A cell that is exactly 0 stays empty; others are filled,
+            the darker the larger.
+        names: M names of inputs and outputs.
+        ylabel: of the outputs.
+        xlabel: of the inputs.
+    """
+    count = len(maps)
+    _, axes = plt.subplots(1, count, figsize=(WIDTH, 0.55 + WIDTH / count), sharey=True)
+    for ax, (title, (kind, values)) in zip(axes, maps.items(), strict=True):
+        values = np.asarray(values)
+        color = NORM_STYLES[kind]["color"]
+        for (i, j), value in np.ndenumerate(values):
+            strength = 0.25 + 0.75 * (value / values.max()) ** 0.5 if value else 0
+            look = {"fc": color, "alpha": strength} if value else {"fc": REST, "alpha": 0.6}
+            ax.add_patch(Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, lw=0, **look))
+        places = np.arange(len(values)) + 0.5
+        ax.set(xlim=(0, len(values)), ylim=(len(values), 0), aspect="equal", xlabel=xlabel)
+        ax.set_xticks(places, names, fontsize=7)
+        ax.set_yticks(places, names, fontsize=7)
+        ax.tick_params(length=0, pad=2)
+        ax.spines[:].set_visible(False)
+        ax.grid(visible=False)
+        ax.set_title(title, fontsize=9, color=AXIS, pad=5)
+    axes[0].set_ylabel(ylabel)
+
+
+def invariance_table(changes, columns):
+    """Draw which changes of weights and inputs a norm undoes: a filled cell leaves its output alone.
+
+    Args:
+        changes: dictionary from a row's text to ``(kind, values)``: a key of NORM_STYLES and the
+            largest change of the output for each column; below 1e-9 counts as none.
+        columns: texts of the columns, in two lines each.
+    """
+    _, ax = plt.subplots(figsize=(WIDTH, 0.95 + 0.42 * len(changes)))
+    for y, (kind, values) in enumerate(changes.values()):
+        for x, value in enumerate(values):
+            same = value < 1e-9
+            look = {"fc": NORM_STYLES[kind]["color"]} if same else {"fc": PAPER, "ec": REST}
+            ax.add_patch(Rectangle((x + 0.05, y + 0.08), 0.9, 0.84, lw=1.2, **look))
+            text, ink = ("same", PAPER) if same else (f"{value:.1f}", AXIS)
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", color=ink, fontsize=8)
+    ax.set(xlim=(0, len(columns)), ylim=(len(changes), 0))
+    ax.set_yticks(np.arange(len(changes)) + 0.5, list(changes))
+    ax.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=8)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
 
 
 def gradcheck_bars(errors, tolerance):

@@ -82,8 +82,10 @@ def rms_norm_backward(dy, cache):
     """
     x_hat, rstd, gamma = cache
     dy = checks.upstream(dy, x_hat)
-    dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, last_axes(gamma.ndim), centre=False)
-    return dx.astype(dy.dtype), (dy * x_hat).sum(axis=tuple(range(dy.ndim - gamma.ndim)))
+    wide = at_least_float32(dy)
+    samples = tuple(range(dy.ndim - gamma.ndim))
+    dx, _, _ = standardize_backward(wide * gamma, x_hat, rstd, last_axes(gamma.ndim), centre=False)
+    return dx.astype(dy.dtype), (wide * x_hat).sum(axis=samples).astype(gamma.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -109,7 +111,7 @@ class RMSNorm(nn.Module):
         RuntimeError: the last axes are others.
         NotImplementedError: an input that is not floating point; complex numbers too, whose
             squares torch adds up without conjugating them.
-        ValueError: a negative ``eps``, or an input without axes.
+        ValueError: a negative ``eps``, or an input with fewer axes than ``normalized_shape``.
 
     Note:
         Half precision is computed in float32. The output has the dtype of the input, whatever
@@ -140,7 +142,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x):
         """Normalize with the sample's own root mean square, in training and in evaluation."""
-        checks.at_least_one_axis(x)
+        checks.enough_axes(x, self.normalized_shape)
         checks.trailing_shape(x, self.normalized_shape)
         checks.not_negative_eps(self.eps)
         checks.floating_point(x)
@@ -148,6 +150,7 @@ class RMSNorm(nn.Module):
         if eps is None:
             eps = torch.finfo(torch.promote_types(x.dtype, torch.float32)).eps
         axes = last_axes(len(self.normalized_shape))
+        x = x.contiguous()  # and so is the result, as torch's, whatever the layout of the input
         return StandardizeAffine.apply(x, self.weight, None, axes, eps, False)[0]
 
     def extra_repr(self):

@@ -11,6 +11,7 @@ from norms.experiments.training import batch_statistics, evaluate, predict, rees
 __all__ = [
     "DriftMeter",
     "Signals",
+    "Stream",
     "changed_by_company",
     "dead",
     "input_gradients",
@@ -22,6 +23,7 @@ __all__ = [
     "shifted_errors",
     "signals",
     "squared_growth",
+    "stream",
     "three_statistics",
     "update_ratios",
 ]
@@ -82,6 +84,67 @@ def signals(model, images, labels):
         [_by_copy(x.detach(), model.copies) for x in xs] for xs in (linear, pre, post, gradients)
     ]
     return Signals(*shaped, loss.detach())
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One batch on its way through the residual stream of R Transformers.
+
+    Attributes:
+        size: root mean square of the stream after each branch, (2L, R) for L blocks.
+        mean: that of the tokens' means over their features, as a share of ``size``, (2L, R).
+        inputs: the same share in what each branch is given, after its norm, (2L, R).
+        gradient: root mean square of the gradient with respect to the stream, (2L, R).
+        weights: length of the gradient of each block's last matrix, (L, R).
+        loss: mean loss of the batch, in nats, (R,).
+    """
+
+    size: torch.Tensor
+    mean: torch.Tensor
+    inputs: torch.Tensor
+    gradient: torch.Tensor
+    weights: torch.Tensor
+    loss: torch.Tensor
+
+
+def stream(model, tokens, targets):
+    """Send a batch through R Transformers and its gradient back, and look at the stream.
+
+    Args:
+        model: R copies, a ``Transformer``.
+        tokens: (N, T), the same for every copy.
+        targets: what follows each token, (N, T).
+
+    Returns:
+        :class:`Stream`.
+    """
+    after, inputs = [], []
+    hooks = [
+        module.register_forward_hook(
+            lambda _module, _inputs, output, kept=kept: kept.append(output)
+        )
+        for residual in model.stream
+        for module, kept in ((residual, after), (residual.before, inputs))
+    ]
+    try:
+        logits = model(tokens.expand(model.copies, *tokens.shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    target = targets.expand(logits.shape[:-1])
+    losses = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
+    loss = losses.view(model.copies, -1).mean(1)
+    last = [block.branch.fall.weight for block in model.stream[1::2]]
+    gradients = torch.autograd.grad(loss.sum(), [*after, *last])
+    after, inputs = ([x.detach() for x in xs] for xs in (after, inputs))
+    return Stream(
+        size=rms(after),
+        mean=rms([x.mean(-1) for x in after]) / rms(after),
+        inputs=rms([x.mean(-1) for x in inputs]) / rms(inputs),
+        gradient=rms(gradients[: len(after)]),
+        weights=torch.stack([g.flatten(1).norm(dim=1) for g in gradients[len(after) :]]),
+        loss=loss.detach(),
+    )
 
 
 def rms(layers):

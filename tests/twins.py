@@ -1,0 +1,413 @@
+"""Our layer and torch's side by side: what the tests of every norm do in the same way."""
+
+import copy
+import inspect
+import os
+import pickle
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+import norms
+
+F64 = torch.float64
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+every_half = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+every_conversion = pytest.mark.parametrize("convert", ["half", "bfloat16", "float", "double"])
+
+LAYOUTS = {  # of (4, 3, 5, 5); the last axis keeps its length
+    "transposed": lambda x: x.transpose(2, 3),
+    "every other row": lambda x: x[:, :, ::2],
+    "part of a batch": lambda x: x[1:3],
+    "channels moved last": lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+    "one row repeated": lambda x: x[:, :, :1].expand(-1, -1, 5, -1),
+}
+every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+# Norms over the last axes: their normalized_shape, and the shape of the input
+KINDS = {
+    "samples": ((6,), (4, 6)),
+    "one sample": ((6,), (1, 6)),
+    "one vector": ((6,), (6,)),
+    "tokens": ((6,), (2, 3, 6)),
+    "whole images": ((3, 5, 2), (4, 3, 5, 2)),
+    "maps": ((5, 2), (4, 3, 5, 2)),
+}
+every_kind = pytest.mark.parametrize(("features", "shape"), KINDS.values(), ids=KINDS)
+
+EMPTY = {
+    "no samples": (6, (0, 6)),
+    "no tokens": (6, (4, 0, 6)),
+    "no features": (0, (4, 0)),
+    "no images": ((3, 2, 2), (0, 3, 2, 2)),
+    "no width": ((3, 2, 0), (4, 3, 2, 0)),
+}
+every_empty_batch = pytest.mark.parametrize(("features", "shape"), EMPTY.values(), ids=EMPTY)
+
+CHANGES = {  # and the index of what is changed
+    "a sample": (6, (4, 6), (1,)),
+    "a later token": (6, (2, 5, 6), (0, 4)),
+    "an image": ((3, 5, 2), (4, 3, 5, 2), (2,)),
+    "a place of an image": (3, (4, 5, 2, 3), (1, 4, 0)),
+}
+every_change = pytest.mark.parametrize(
+    ("features", "shape", "changed"), CHANGES.values(), ids=CHANGES
+)
+
+NO_GAIN = {"elementwise_affine": False}
+# what is wrong: normalized_shape, options, the input, words of the message (came, expected, cure)
+REFUSED = {
+    "other features": (6, {}, torch.ones(4, 5), (r"\[\*, 6\]", r"size \[4, 5\]")),
+    "other features, no gain": (6, NO_GAIN, torch.ones(4, 5), (r"\[\*, 6\]", r"\[4, 5\]")),
+    "one feature": (6, {}, torch.ones(4, 1), (r"\[\*, 6\]", r"size \[4, 1\]")),
+    "one feature, no gain": (6, NO_GAIN, torch.ones(4, 1), (r"\[\*, 6\]", r"size \[4, 1\]")),
+    "features first": (6, {}, torch.ones(2, 6, 5), (r"\[2, 6, 5\]", r"x\.movedim\(1, -1\)")),
+    "axes in another order": ((3, 6), {}, torch.ones(4, 6, 3), (r"\*, 3, 6\]", r"\[4, 6, 3\]")),
+    "one axis of two": ((3, 6), {}, torch.ones(4, 1, 6), (r"\[\*, 3, 6\]", r"\[4, 1, 6\]")),
+    "no axes": ((), {}, torch.ones(4, 6), ("normalized_shape is empty", "such as 512")),
+    "integers": (6, {}, torch.ones(4, 6, dtype=torch.int64), ("int64", r"x\.float\(\)")),
+    "integers, no gain": (6, NO_GAIN, torch.ones(4, 6, dtype=torch.int64), ("int64",)),
+    "booleans": (6, {}, torch.ones(4, 6, dtype=torch.bool), ("bool", r"x\.float\(\)")),
+    "an array": (6, {}, np.ones((4, 6), np.float32), ("ndarray", r"torch\.as_tensor\(x\)")),
+    "a list": (6, {}, [1.0] * 6, ("list", r"torch\.as_tensor\(x\)")),
+}
+
+
+def has_compiler():
+    return any(
+        shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++", "cl")
+    )
+
+
+needs_compiler = pytest.mark.skipif(
+    not has_compiler(), reason="torch.compile needs a C++ compiler, and none is on PATH"
+)
+
+
+def twins(name, *sizes, training=True, dtype=F64, **options):
+    """Return our layer and torch's with the same random gain, shift and running statistics."""
+    ours, theirs = (
+        getattr(library, name)(*sizes, dtype=dtype, **options).train(training)
+        for library in (norms, nn)
+    )
+    with torch.no_grad():
+        for key, tensor in (*theirs.named_parameters(), *theirs.named_buffers()):
+            if key == "running_var":
+                tensor.uniform_(0.5, 2.0)
+            elif tensor.is_floating_point():
+                tensor.normal_()
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def seen(layer, x, dy):
+    """Go forward and back; return all that a caller can see of it."""
+    x = x.detach().clone().requires_grad_()
+    layer.zero_grad()
+    y = layer(x)
+    y.backward(dy)
+    gradients = {f"d{name}": p.grad for name, p in layer.named_parameters()}
+    return {"y": y, "dx": x.grad, **gradients, **dict(layer.named_buffers())}
+
+
+def assert_same(ours, theirs, rtol=1e-10, atol=1e-12):
+    """Compare two results of ``seen``: names, values (NaN equals NaN), dtypes."""
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        assert_close(
+            ours[key],
+            theirs[key],
+            rtol=rtol,
+            atol=atol,
+            equal_nan=True,
+            msg=lambda m, key=key: f"{key}: {m}",
+        )
+
+
+# What torch refuses and accepts, and how its layer is built
+
+
+def both_refuse(ours, theirs, x, words):
+    """Give both layers what torch refuses: ours must refuse in kind, and name the cure."""
+    with pytest.raises(Exception) as expected:  # noqa: PT011 - torch says which
+        theirs(x)
+    with pytest.raises(expected.type) as refusal:
+        ours(x)
+    for word in words:
+        assert re.search(word, str(refusal.value)), f"{word!r} is not in: {refusal.value}"
+    return refusal.type, expected.type
+
+
+def dtype_or_refusal(layer, x):
+    """Return the dtype of the output, or the type of the refusal."""
+    try:
+        return layer(x).dtype
+    except RuntimeError as refusal:
+        return type(refusal)
+
+
+def assert_same_constructor(name, size, options, attributes):
+    """Compare signatures; then, for each of ``options``, what the constructor made."""
+    ours, theirs = getattr(norms, name), getattr(nn, name)
+    assert arguments(ours) == arguments(theirs)
+    for chosen in options:
+        a, b = ours(size, **chosen), theirs(size, **chosen)
+        assert repr(a) == repr(b)
+        assert_same(a.state_dict(), b.state_dict(), rtol=0, atol=0)
+        for attribute in attributes:
+            assert getattr(a, attribute) == getattr(b, attribute)
+            assert type(getattr(a, attribute)) is type(getattr(b, attribute))
+
+
+def arguments(layer):
+    return [(p.name, p.kind, p.default) for p in inspect.signature(layer).parameters.values()]
+
+
+# Modes, sets that share no statistics, precision, memory
+
+
+def assert_training_is_evaluation(layer, x, dy):
+    """To the last bit, with and without gradients; and nothing is remembered."""
+    before = copy.deepcopy(layer.state_dict())
+    result = seen(layer.train(), x, dy)
+    assert_same(seen(layer.eval(), x, dy), result, rtol=0, atol=0)
+    with torch.no_grad():
+        assert torch.equal(layer.train()(x), result["y"])
+        assert torch.equal(layer.eval()(x), result["y"])
+    assert not list(layer.buffers())
+    assert_same(layer.state_dict(), before, rtol=0, atol=0)
+
+
+def assert_an_empty_batch_teaches_nothing(ours, theirs, shape):
+    x = torch.randn(shape, dtype=F64)
+    assert_same(seen(ours, x, x), seen(theirs, x, x))
+    for parameter in ours.parameters():
+        assert not parameter.grad.any()
+
+
+def assert_nothing_else_moves(layer, x, dy, changed):
+    """Change a part of ``x``: no other output and no other gradient may move, not by a bit."""
+    other = x.clone()
+    other[changed] = 3 + 2 * torch.randn_like(x[changed])
+    rest = torch.ones(x.shape, dtype=torch.bool)
+    rest[changed] = False
+    before, after = seen(layer, x, dy), seen(layer, other, dy)
+    for key in ("y", "dx"):
+        assert torch.equal(before[key][rest], after[key][rest]), key
+        assert not torch.equal(before[key][changed], after[key][changed]), key
+
+
+def float64_reference(layer, x, dy):
+    return seen(copy.deepcopy(layer).double(), x.double(), dy.double())
+
+
+def assert_near_float64(layer, x, dy):
+    """Compare float32 with float64: 1e-5 of the largest value is some roundings of 6e-8."""
+    expected = float64_reference(layer, x, dy)
+    for key, value in seen(layer, x, dy).items():
+        size = expected[key].abs().max().item()
+        assert_close(value.double(), expected[key].double(), rtol=1e-5, atol=1e-5 * size, msg=key)
+
+
+def assert_off_by_one_rounding(ours, theirs, x, dy):
+    """Hold half precision against float64, and its dtypes against torch's."""
+    exact = float64_reference(ours, x, dy)
+    result, torchs = seen(ours, x, dy), seen(theirs, x, dy)
+    assert {k: v.dtype for k, v in result.items()} == {k: v.dtype for k, v in torchs.items()}
+    for key, value in result.items():
+        # Half a unit in the last place, and a hair for float32 on the way.
+        unit = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
+        unit = max(unit, 1e-5)
+        size = exact[key].abs().max().item()
+        assert_close(
+            value.double(), exact[key].double(), rtol=0.51 * unit, atol=1e-5 * size, msg=key
+        )
+
+
+def assert_layout_does_not_matter(ours, theirs, layout):
+    x = layout(torch.randn(4, 3, 5, 5, dtype=F64))
+    dy = torch.randn(x.shape, dtype=F64)
+    assert not x.is_contiguous() or x.shape[0] == 2
+    leaf = x.detach().requires_grad_()  # keeps the strides, unlike a clone
+    y = ours(leaf)
+    (dx,) = torch.autograd.grad(y, leaf, dy)
+    expected = seen(theirs, x.contiguous(), dy)
+    assert_close(y, expected["y"])
+    assert_close(dx, expected["dx"])
+
+
+def kept(layer, x):
+    """Count the bytes that are kept from the forward pass for the backward pass."""
+    sizes = {}
+
+    def remember(tensor):
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        y = layer(x)
+    y.backward(y.detach())  # alive until here, so no address is used twice
+    return sum(sizes.values())
+
+
+# In place of torch's layer
+
+
+def assert_checkpoints_load_both_ways(ours, theirs, x):
+    for source, target in ((theirs, ours), (ours, theirs)):
+        with torch.no_grad():
+            for parameter in source.parameters():
+                parameter.normal_()
+            source(x)  # running statistics, where there are any
+        target.load_state_dict(source.state_dict(), strict=True)
+        assert_same(target.state_dict(), source.state_dict(), rtol=0, atol=0)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert ours.state_dict()._metadata == theirs.state_dict()._metadata
+
+
+def differentiable(layer, x):
+    """Hold first and second derivatives, of input and parameters, against differences."""
+    buffers = {name: b.clone() for name, b in layer.named_buffers()}
+    names = [name for name, _ in layer.named_parameters()]
+
+    def function(x, *parameters):  # running statistics are given anew, so that calls do not differ
+        state = {k: b.clone() for k, b in buffers.items()}
+        return functional_call(layer, {**state, **dict(zip(names, parameters, strict=True))}, (x,))
+
+    leaves = (x.requires_grad_(), *layer.parameters())
+    return gradcheck(function, leaves) and gradgradcheck(function, leaves)
+
+
+def assert_per_sample_gradients(ours, theirs, x):
+    """Compare ``vmap(grad)`` with a loop over the samples, and with torch's layer."""
+    weights = torch.randn(x.shape[1:], dtype=x.dtype)
+
+    def per_sample(layer):
+        def loss(parameters, sample):
+            y = functional_call(layer, parameters, (sample.unsqueeze(0),))
+            return (weights * y).square().sum()
+
+        parameters = {k: p.detach() for k, p in layer.named_parameters()}
+        mapped = vmap(grad(loss, argnums=(0, 1)), in_dims=(None, 0))(parameters, x)
+        looped = [grad(loss, argnums=(0, 1))(parameters, sample) for sample in x]
+        return mapped, looped
+
+    (dp, dx), looped = per_sample(ours)
+    for i, (dp_i, dx_i) in enumerate(looped):
+        assert_close({k: v[i] for k, v in dp.items()}, dp_i)
+        assert_close(dx[i], dx_i)
+    assert_close((dp, dx), per_sample(theirs)[0])
+
+
+def assert_compiled_equals_eager(layer, batches):
+    """Train on ``batches``, then evaluate, as one compiled graph and without the compiler."""
+    torch._dynamo.reset()
+    compiled = torch.compile(copy.deepcopy(layer), fullgraph=True)
+    for x, dy in batches:
+        expected = seen(layer, x, dy)
+        result = {key.replace("_orig_mod.", ""): v for key, v in seen(compiled, x, dy).items()}
+        assert_same(result, expected)
+    layer.eval()
+    compiled.eval()
+    assert_close(compiled(x), layer(x))
+
+
+def assert_copies_are_independent_and_equal(layer, x, dy):
+    copies = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    state = copy.deepcopy(layer.state_dict())
+    results = [seen(copied, x, dy) for copied in copies]
+    assert_same(layer.state_dict(), state, rtol=0, atol=0)
+    for result in results:
+        assert_same(result, seen(copy.deepcopy(layer), x, dy), rtol=0, atol=0)
+
+
+def assert_conversion_equals_torch(ours, theirs, convert, shape):
+    ours, theirs = (getattr(layer, convert)() for layer in (ours, theirs))
+    assert_same(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+    dtype = next(iter(theirs.state_dict().values())).dtype
+    assert ours(torch.randn(shape, dtype=dtype)).dtype == dtype
+
+
+def train(network, x, labels, lr):
+    """Take 20 steps on four batches of 16 in turn; return the losses."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9)
+    losses = []
+    for step in range(20):
+        batch = slice(16 * (step % 4), 16 * (step % 4) + 16)
+        loss = F.cross_entropy(network(x[batch]).flatten(0, -2), labels[batch].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def assert_trains_the_same(ours, theirs, x, labels, lr):
+    """Train both networks from the same weights; compare the losses, then the outputs."""
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    curves = [train(network, x, labels, lr) for network in (ours, theirs)]
+    assert curves[0][-1] < curves[0][0] / 2  # it learns, so the comparison means something
+    np.testing.assert_allclose(*curves, rtol=1e-8)
+    assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-7, atol=1e-8)
+
+
+class Block(nn.Module):
+    """Attention and a small network, each behind a norm and beside a sum."""
+
+    def __init__(self, norm, width):
+        super().__init__()
+        self.norm1, self.norm2 = norm(width), norm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.hidden, self.out = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x):
+        y = self.norm1(x)
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        x = x + self.attention(y, y, y, attn_mask=later, need_weights=False)[0]
+        return x + self.out(F.gelu(self.hidden(self.norm2(x))))
+
+
+class Transformer(nn.Module):
+    """A causal language model of two blocks, whose norms are made by ``norm(width)``."""
+
+    def __init__(self, norm, vocabulary=7, width=8):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.blocks = nn.Sequential(Block(norm, width), Block(norm, width))
+        self.norm = norm(width)
+        self.head = nn.Linear(width, vocabulary)
+
+    def forward(self, tokens):
+        return self.head(self.norm(self.blocks(self.embedding(tokens))))
+
+
+def next_tokens():
+    """Draw 64 sequences of 6 tokens, and what follows each: a fixed function of it."""
+    tokens = torch.randint(7, (64, 6))
+    return tokens, (3 * tokens + 1) % 7
+
+
+def with_ours(model, name):
+    """Copy a model of torch's and replace each of its layers of this name by ours."""
+    model = copy.deepcopy(model)
+    layers = [m for m in model.named_modules() if isinstance(m[1], getattr(nn, name))]
+    assert layers
+    for path, theirs in layers:
+        options = {"bias": theirs.bias is not None} if hasattr(theirs, "bias") else {}
+        ours = getattr(norms, name)(
+            theirs.normalized_shape, theirs.eps, dtype=theirs.weight.dtype, **options
+        )
+        ours.load_state_dict(theirs.state_dict(), strict=True)
+        parent, _, leaf = path.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, ours.train(theirs.training))
+    return model
