@@ -4,9 +4,12 @@ import re
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
 
 from norms.batch_norm import batch_norm_backward, batch_norm_forward
-from norms.gradcheck import check_backward, numerical_gradient
+from norms.gradcheck import assert_same_layer, check_backward, numerical_gradient
 
 SHAPES = {"x": (4, 3), "gamma": (3,), "beta": (3,)}
 
@@ -149,3 +152,42 @@ def test_a_wrong_number_or_shape_of_gradients_is_refused():
         check(broken(lambda dx, dg, db: (dx, dg)))
     with pytest.raises(ValueError, match=r"dgamma has shape \(1, 3\); expected .*gamma, \(3,\)"):
         check(broken(lambda dx, dg, db: (dx, dg[None], db)))
+
+
+# --- two layers
+
+
+class Slips(nn.Module):
+    """Torch's layer norm with a slip, or without."""
+
+    def __init__(self, slip=None):
+        super().__init__()
+        self.slip = slip
+        self.weight, self.bias = nn.Parameter(torch.ones(5)), nn.Parameter(torch.zeros(5))
+
+    def forward(self, x):
+        weight = self.weight.detach() if self.slip == "dweight" else self.weight
+        weight = weight + 0 * self.weight
+        y = F.layer_norm(x, (5,), weight, self.bias)
+        if self.slip == "y":
+            return y + 0.01
+        if self.slip == "dx":
+            return y + 0.1 * (x - x.detach())
+        return y + (self.bias - self.bias.detach()) if self.slip == "dbias" else y
+
+
+def test_two_layers_that_are_the_same_pass_and_stay_as_they_are():
+    layer = Slips()
+    assert_same_layer(layer, nn.LayerNorm(5), (4, 3, 5))
+    assert layer.weight.tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize("slip", ["y", "dx", "dweight", "dbias"])
+def test_a_layer_with_a_slip_is_found_and_named(slip):
+    with pytest.raises(AssertionError, match=f"^{slip}: "):
+        assert_same_layer(Slips(slip), nn.LayerNorm(5), (4, 3, 5))
+
+
+def test_a_layer_with_other_parameters_is_refused():
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*weight"):
+        assert_same_layer(nn.LayerNorm(5, elementwise_affine=False), nn.LayerNorm(5), (4, 5))

@@ -6,11 +6,19 @@ term passes. Here the upstream gradient and every array, gain and shift included
 drawn at random; a caller gives shapes, never values.
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-__all__ = ["ArgumentError", "GradcheckResult", "check_backward", "numerical_gradient"]
+__all__ = [
+    "ArgumentError",
+    "GradcheckResult",
+    "assert_same_layer",
+    "check_backward",
+    "numerical_gradient",
+]
 
 
 @dataclass(frozen=True)
@@ -139,3 +147,39 @@ def check_backward(forward, backward, shapes, *, tolerance=1e-6, seed=0, **optio
             )
         )
     return GradcheckResult(tuple(worst), tolerance)
+
+
+def assert_same_layer(layer, reference, shape, *, seed=0):
+    """Assert that two layers are the same function: outputs, and gradients of everything.
+
+    Parameters, input and upstream gradient are drawn from a normal distribution, and both
+    layers get the same.
+
+    Args:
+        layer: a module; it is not changed.
+        reference: a module whose ``state_dict`` has the same keys.
+        shape: of the input.
+        seed: of the random draw.
+
+    Raises:
+        AssertionError: an output or a gradient differs; the message names it.
+        RuntimeError: the parameters have other names.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    layer, reference = copy.deepcopy(layer), copy.deepcopy(reference)
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.normal_(generator=generator)
+    layer.load_state_dict(reference.state_dict(), strict=True)
+    x, dy = torch.randn((2, *shape), generator=generator)
+    seen = []
+    for module in (layer, reference):
+        leaf = x.clone().requires_grad_()
+        y = module(leaf)
+        names, parameters = zip(*module.named_parameters(), strict=True)
+        gradients = torch.autograd.grad(y, (leaf, *parameters), dy)
+        seen.append(
+            [("y", y), *zip(("dx", *(f"d{name}" for name in names)), gradients, strict=True)]
+        )
+    for (name, ours), (_, theirs) in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, theirs, msg=lambda text, name=name: f"{name}: {text}")

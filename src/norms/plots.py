@@ -145,7 +145,8 @@ def panels(count):
 
 
 def curves(
-    x, arms, xlabel, ylabel, *, level=None, theory=None, logx=False, logy=False, title="", ax=None
+    x, arms, xlabel, ylabel, *, level=None, theory=None, logx=False, logy=False, ylim=None,
+    title="", ax=None,
 ):  # fmt: skip
     """Draw one curve an arm: the mean over seeds, and every seed a faint dot.
 
@@ -160,11 +161,12 @@ def curves(
         theory: dictionary from the label of an arm to K values of the theory, drawn dashed.
         logx: whether the places stand on a log axis.
         logy: whether the values do; the mean is then that of the logarithms.
+        ylim: ends of the axis of values; default from 0, or what a log axis needs.
         title: a text above the panel.
         ax: axes to draw in; a new figure without it.
     """
     ax = ax or plt.subplots()[1]
-    seen, ends, few = [], {}, max(len(x) // 20, 1)
+    x, seen, ends, few = np.asarray(x), [], {}, max(len(x) // 20, 1)
     for label, (kind, values) in arms.items():
         values, style = np.asarray(values, dtype=float).reshape(len(x), -1), dict(NORM_STYLES[kind])
         if nth := seen.count(kind):
@@ -173,23 +175,39 @@ def curves(
         mean = _mean(values, logy)
         if values.shape[1] > 1:
             ax.plot(x[::few], values[::few], ".", color=style["color"], alpha=0.3, ms=3)
-        ax.plot(x, mean, markevery=max(len(x) // 8, 1), **style)
+        there = np.isfinite(mean)  # an arm may lack a place
+        ax.plot(x[there], mean[there], markevery=max(len(x) // 8, 1), **style)
         if theory and label in theory:
             ax.plot(x, theory[label], "--", color=INK, lw=1)
-        ends[label] = mean[np.isfinite(mean)][-1]
+        ends[label] = mean[there][-1]
     if level is not None:
         ax.axhline(level[0], color=INK, lw=1, ls="--")
-        ax.annotate(level[1], (x[0], level[0]), (0, -3), textcoords="offset points", va="top")
+        place = {"textcoords": "offset points", "ha": "right", "va": "top"}
+        ax.annotate(level[1], (x[-1], level[0]), (0, -3), **place)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if logx:
         ax.set_xscale("log")
     if logy:
         ax.set_yscale("log")
-    else:
-        ax.set_ylim(0, None)
+    ax.set_ylim(*ylim or ((None, None) if logy else (0, None)))
+    _plain_ticks(ax, x)
     ax.annotate(title, (0, 1), (0, 6), "axes fraction", textcoords="offset points", color=AXIS)
     _label_ends(ax, ends)
     return ax
+
+
+def _plain_ticks(ax, x):
+    """Write numbers as people do: the places themselves if they are few, 0.2 and not 2×10⁻¹."""
+    low, high = ax.get_ylim()
+    if ax.get_yscale() == "log" and high / low < 100:
+        ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    if ax.get_xscale() == "log" and len(x) <= 6:
+        ax.set_xticks(x, [f"{place:g}" for place in x])
+        ax.minorticks_off()
+    elif ax.get_xscale() != "log" and np.allclose(x, np.round(x)):
+        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(7, integer=True))
 
 
 def _label_ends(ax, ends):
@@ -200,12 +218,13 @@ def _label_ends(ax, ends):
     to_axes = ax.transData + ax.transAxes.inverted()
     places = sorted((to_axes.transform((ax.get_xlim()[1], y))[1], text) for text, y in ends.items())
     heights = [min(max(height, 0), 1) for height, _ in places]
-    for _ in range(50):  # push neighbours apart, a little from both sides
+    for _ in range(50):  # push neighbours apart, a little from both sides, and stay inside
         for k in range(len(heights) - 1):
             lack = gap - (heights[k + 1] - heights[k])
             if lack > 0:
                 heights[k] -= lack / 2
                 heights[k + 1] += lack / 2
+        heights[0], heights[-1] = max(heights[0], 0), min(heights[-1], 1)
     for (_, text), height in zip(places, heights, strict=True):
         ax.annotate(text, (1, height), (6, 0), "axes fraction", textcoords="offset points",
                     va="center", annotation_clip=False)  # fmt: skip
@@ -361,28 +380,34 @@ def categories(rows, xlabel, kind="batch", kinds=None):
     """Draw values by category: a row each, a marker a series, whiskers of 95 %, faint seeds.
 
     Args:
-        rows: dictionary from a category to a dictionary from a series to S values.
+        rows: dictionary from a category to a dictionary from a series to S values; or, without
+            series, to a key of NORM_STYLES and S values.
         xlabel: of the values.
         kind: a key of NORM_STYLES.
         kinds: dictionary from a series to a kind of its own.
     """
-    series = list(next(iter(rows.values())))
-    _, ax = plt.subplots(figsize=(WIDTH, 0.5 + 0.75 * len(rows)))
+    named = isinstance(next(iter(rows.values())), dict)
+    _, ax = plt.subplots(figsize=(WIDTH, 0.5 + (0.75 if named else 0.42) * len(rows)))
     for place, row in enumerate(rows.values()):
+        row = row if named else {row[0]: row[1]}
         for k, (name, values) in enumerate(row.items()):
-            color = NORM_STYLES[(kinds or {}).get(name, kind)]["color"]
-            y = place + 0.22 * (k - (len(series) - 1) / 2)
+            style = NORM_STYLES[(kinds or {}).get(name, kind) if named else name]
+            color, y = style["color"], place + 0.22 * (k - (len(row) - 1) / 2)
             effect = interval(values)
             ax.plot(values, [y] * len(values), ".", color=color, alpha=0.25, ms=3)
             ax.plot([effect.low, effect.high], [y, y], color=color, lw=1.5)
-            fill = color if k == 0 else PAPER
+            look = {"marker": MARKERS[k], "mfc": color if k == 0 else PAPER}
+            if not named:
+                look = {"marker": style["marker"], "mfc": style.get("mfc", color)}
             label = name if place == 0 else None
-            ax.plot(effect.mean, y, MARKERS[k], ls="", color=color, mfc=fill, ms=6, label=label)
+            ax.plot(effect.mean, y, ls="", color=color, ms=6, label=label, **look)
     ax.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5), xlim=(0, None))
     ax.set_yticks(range(len(rows)), list(rows))
     ax.grid(axis="x")
     ax.grid(visible=False, axis="y")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.35, 1), ncols=len(series), handletextpad=0.1)
+    if named:
+        place = {"loc": "lower center", "bbox_to_anchor": (0.35, 1)}
+        ax.legend(ncols=len(row), handletextpad=0.1, **place)
 
 
 def curves_by_rate(rates, arms, ylabel, chance=None):

@@ -139,6 +139,13 @@ class Text:
         """Loss of guessing, in nats."""
         return math.log(self.classes)
 
+    @property
+    def by_frequency(self):
+        """Loss of guessing by the frequency of the characters, in nats."""
+        counts = torch.bincount(self.train[1].flatten(), minlength=self.classes).double()
+        share = counts / counts.sum()
+        return -float((share * share.clamp_min(1e-12).log()).sum())
+
     def read(self, window):
         """Return the text of a window (T,)."""
         return "".join(self.characters[i] for i in window.tolist())

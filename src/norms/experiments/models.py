@@ -366,20 +366,22 @@ class RNN(nn.Module):
             return self.inputs(steps.flatten(1, 2)).unflatten(1, steps.shape[1:3])
         return _rows(self.inputs.weight, x) + self.inputs.bias[:, :, None]
 
+    def _each_state(self, x):
+        states = []
+        for step in self.summed_inputs(x).unbind(2):
+            before = states[-1] if states else torch.zeros_like(step)
+            states.append(self.activation(self.norm(self.state(before) + step)))
+        return states
+
     def states(self, x):
         """Return the states after each step, (R, N, T, width)."""
-        added = self.summed_inputs(x)
-        state, states = torch.zeros_like(added[:, :, 0]), []
-        for t in range(added.shape[2]):
-            state = self.activation(self.norm(self.state(state) + added[:, :, t]))
-            states.append(state)
-        return torch.stack(states, 2)
+        return torch.stack(self._each_state(x), 2)
 
     def forward(self, x):
         """Map images or tokens to logits, (R, N, classes) or (R, N, T, classes)."""
-        states = self.states(x)
         if not self.every_step:
-            return self.head(states[:, :, -1])
+            return self.head(self._each_state(x)[-1])
+        states = self.states(x)
         return self.head(states.flatten(1, 2)).unflatten(1, states.shape[1:3])
 
 

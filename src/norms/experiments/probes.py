@@ -4,14 +4,18 @@ import copy
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
+import norms
 from norms.experiments.training import batch_statistics, evaluate, predict, reestimate
 
 __all__ = [
     "DriftMeter",
     "Signals",
     "Stream",
+    "behind_a_matrix",
     "changed_by_company",
     "dead",
     "input_gradients",
@@ -19,10 +23,12 @@ __all__ = [
     "jitter",
     "right_angles",
     "rms",
+    "rounding_error",
     "saturated",
     "shifted_errors",
     "signals",
     "squared_growth",
+    "state_sizes",
     "stream",
     "three_statistics",
     "update_ratios",
@@ -441,3 +447,63 @@ def shifted_errors(shift, data, model, plain, counts=(16, 64)):
         nets[f"{n} images"] = reestimate(copy.deepcopy(model), own)
     nets["no norm"] = plain
     return {name: 100 - evaluate(net, images, labels) for name, net in nets.items()}
+
+
+def behind_a_matrix(x, weight):
+    """Return the outputs of five norms behind a linear layer, without gain, shift and epsilon.
+
+    Weight and spectral norm are torch's own parametrizations.
+
+    Args:
+        x: inputs (N, D), in float64.
+        weight: W, (H, D).
+
+    Returns:
+        Dictionary from "batch", "layer", "rms", "weight" and "spectral" to tensors (N, H).
+    """
+    like = {"dtype": x.dtype}
+    sums, units = x @ weight.T, len(weight)
+    linear = [nn.Linear(x.shape[1], units, bias=False, **like) for _ in range(2)]
+    for layer in linear:
+        layer.weight.data = weight.clone()
+    by_length = parametrizations.weight_norm(linear[0])
+    by_length.parametrizations.weight.original0.data.fill_(1)  # g
+    by_singular_value = parametrizations.spectral_norm(linear[1], n_power_iterations=500)
+    with torch.no_grad():
+        return {
+            "batch": norms.BatchNorm1d(units, eps=1e-14, **like)(sums),
+            "layer": norms.LayerNorm(units, eps=0, **like)(sums),
+            "rms": norms.RMSNorm(units, eps=0, **like)(sums),
+            "weight": by_length(x),
+            "spectral": by_singular_value(x),
+        }
+
+
+def state_sizes(model, tokens):
+    """Return the size of a recurrent net's state after each token.
+
+    Args:
+        model: R copies, an ``RNN``.
+        tokens: (N, T), the same for every copy.
+
+    Returns:
+        Tensor (T, R) of root mean squares over samples and units.
+    """
+    with torch.no_grad():
+        states = model.states(tokens.expand(model.copies, *tokens.shape))  # (R, N, T, width)
+    return states.double().square().mean((1, 3)).sqrt().T
+
+
+def rounding_error(function, exact, offset, seed, shape=(200, 64)):
+    """Return the largest error of a norm on normal numbers around an offset.
+
+    Args:
+        function: from a float32 tensor to its normalized values.
+        exact: the same from a float64 tensor.
+        offset: added to the numbers.
+        seed: of their draw.
+        shape: of the tensor.
+    """
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) + float(offset)
+    with torch.no_grad():
+        return (function(x).double() - exact(x.double())).abs().max().item()

@@ -17,11 +17,13 @@ from torch import nn
 
 import norms
 
-__all__ = ["PAIRS", "Timing", "measure"]
+__all__ = ["PAIRS", "Timing", "measure", "race"]
 
-# name: (torch's layer, ours, shapes small and large)
+# name: (torch's layer, ours, the axis whose size they are built for, shapes small and large)
 PAIRS = {
-    "batch norm": (nn.BatchNorm2d, norms.BatchNorm2d, [(32, 16, 8, 8), (32, 64, 32, 32)]),
+    "batch norm": (nn.BatchNorm2d, norms.BatchNorm2d, 1, [(32, 16, 8, 8), (32, 64, 32, 32)]),
+    "layer norm": (nn.LayerNorm, norms.LayerNorm, -1, [(1024, 64), (4096, 1024)]),
+    "RMS norm": (nn.RMSNorm, norms.RMSNorm, -1, [(1024, 64), (4096, 1024)]),
 }
 
 
@@ -56,19 +58,46 @@ def measure(name, shape, turns=100, compiled=True):
 
     Args:
         name: a key of :data:`PAIRS`.
-        shape: of the input; axis 1 holds the channels.
+        shape: of the input.
         turns: how many times each layer is timed.
         compiled: also time ours under ``torch.compile`` (needs a C++ compiler).
 
     Returns:
         A list of :class:`Timing`: torch, ours, and ours compiled.
     """
-    reference, ours, _ = PAIRS[name]
-    layers = {f"{name}, torch": reference(shape[1]), f"{name}, ours": ours(shape[1])}
+    reference, ours, axis, _ = PAIRS[name]
+    size = shape[axis]
+    layers = {f"{name}, torch": reference(size), f"{name}, ours": ours(size)}
     if compiled:
-        layers[f"{name}, ours compiled"] = torch.compile(ours(shape[1]))
-    x = torch.randn(shape, requires_grad=True)
-    dy = torch.randn(shape)
+        layers[f"{name}, ours compiled"] = torch.compile(ours(size))
+    forward, both = race(layers, shape, turns)
+    first = next(iter(layers))
+    return [
+        Timing(
+            label,
+            shape,
+            *_median_and_ratio(forward[label], forward[first]),
+            *_median_and_ratio(both[label], both[first]),
+            _kept(layer, torch.randn(shape, requires_grad=True)),
+            _offset_error(layer, shape),
+        )
+        for label, layer in layers.items()
+    ]
+
+
+def race(layers, shape, turns=100):
+    """Let layers take turns, so that a machine that slows down slows all of them.
+
+    Args:
+        layers: dictionary from a name to a module.
+        shape: of their input.
+        turns: how many times each one is timed.
+
+    Returns:
+        ``forward, both``: dictionaries from the name to the seconds of each turn, for a pass
+        without gradients, and for a pass forward and back.
+    """
+    x, dy = torch.randn(shape, requires_grad=True), torch.randn(shape)
 
     def forward(layer):
         with torch.no_grad():
@@ -78,32 +107,17 @@ def measure(name, shape, turns=100, compiled=True):
         x.grad = None
         layer(x).backward(dy)
 
-    times = {}
+    times = []
     for action in (forward, both):
-        times[action] = _take_turns(action, layers, turns)
-    first = next(iter(layers))
-    return [
-        Timing(
-            label,
-            shape,
-            *_median_and_ratio(times[forward][label], times[forward][first]),
-            *_median_and_ratio(times[both][label], times[both][first]),
-            _kept(layer, x),
-            _offset_error(layer, shape),
-        )
-        for label, layer in layers.items()
-    ]
-
-
-def _take_turns(action, layers, turns):
-    seconds = {label: [] for label in layers}
-    for turn in range(turns + 5):
-        for label, layer in layers.items():
-            start = time.perf_counter()
-            action(layer)
-            if turn >= 5:  # the first turns warm up (and compile)
-                seconds[label].append(time.perf_counter() - start)
-    return seconds
+        seconds = {name: [] for name in layers}
+        for turn in range(turns + 5):
+            for name, layer in layers.items():
+                start = time.perf_counter()
+                action(layer)
+                if turn >= 5:  # the first turns warm up (and compile)
+                    seconds[name].append(time.perf_counter() - start)
+        times.append(seconds)
+    return tuple(times)
 
 
 def _median_and_ratio(seconds, reference):
@@ -147,7 +161,7 @@ def main():
     print(
         f"torch {torch.__version__}, 1 thread, median of {arguments.turns} turns\n{Timing.HEADER}"
     )
-    for name, (_, _, shapes) in PAIRS.items():
+    for name, (*_, shapes) in PAIRS.items():
         for shape in shapes:
             for timing in measure(name, shape, arguments.turns, not arguments.no_compile):
                 print(timing, flush=True)

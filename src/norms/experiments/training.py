@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from norms.experiments.data import sonnets
+
 __all__ = [
     "GridError",
     "History",
@@ -27,6 +29,7 @@ __all__ = [
     "seeds",
     "shuffled",
     "sorted_by_class",
+    "torch_encoder",
     "train",
 ]
 
@@ -365,6 +368,36 @@ def run_arms(arms, processes=2):
     return dict(zip(arms, bar, strict=True))
 
 
+def torch_encoder(steps=30, seed=0):
+    """Train PyTorch's own Transformer encoder a little, a model in which to exchange layers.
+
+    It guesses the character behind 16 characters of a sonnet.
+
+    Args:
+        steps: number of updates.
+        seed: of the initial weights and of the batches.
+
+    Returns:
+        ``model, tokens``: a module from tokens (N, 16) to logits (N, classes), in evaluation
+        mode, and 64 windows that it has not seen.
+    """
+    text = sonnets(16)
+    windows, following = text.train
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        block = nn.TransformerEncoderLayer(32, 4, 64, norm_first=True, batch_first=True)
+        encoder = nn.TransformerEncoder(block, 2, nn.LayerNorm(32), enable_nested_tensor=False)
+        head = [nn.Flatten(), nn.Linear(32 * windows.shape[1], text.classes)]
+        model = nn.Sequential(nn.Embedding(text.classes, 32), encoder, *head)
+        descent = torch.optim.Adam(model.parameters(), 3e-3)
+        for chosen in shuffled(following, 32, steps, seed):
+            loss = F.cross_entropy(model(windows[chosen]), following[chosen, -1])
+            descent.zero_grad()
+            loss.backward()
+            descent.step()
+    return model.eval(), text.test[0][:64]
+
+
 def with_threads(threads, function):
     """Call ``function`` with so many threads; for worker processes."""
     torch.set_num_threads(threads)
@@ -378,28 +411,32 @@ class _Update:
         if optimizer not in ("sgd", "adam"):
             raise ValueError(f"optimizer is {optimizer!r}; expected 'sgd' or 'adam'")
         self.parameters, self.momentum, self.adam = parameters, momentum, optimizer == "adam"
-        rates = torch.tensor(learning_rates).repeat_interleave(shape[1])
-        # R is the leading factor of every parameter's size: one rate a copy.
-        self.rates, self.copies = rates[:, None], len(rates)
-        self.first = [torch.zeros_like(p) for p in parameters]
-        self.second = [torch.zeros_like(p) for p in parameters] if self.adam else self.first
+        # R is the leading factor of every parameter's size: one rate a copy. All parameters of a
+        # copy stand in one row: a few operations on long rows, not many on short ones.
+        self.rates = torch.tensor(learning_rates).repeat_interleave(shape[1])[:, None]
+        self.sizes = [p.numel() // len(self.rates) for p in parameters]
+        self.first = torch.zeros(len(self.rates), sum(self.sizes))
+        self.second = torch.zeros_like(self.first) if self.adam else None
         self.count = 0
 
     @torch.no_grad()
     def __call__(self, gradients, factor=1):
         self.count += 1
+        g = torch.cat([g.reshape(len(self.rates), -1) for g in gradients], 1)
+        direction = self._adam(g) if self.adam else self.first.mul_(self.momentum).add_(g)
         updates = []
-        for p, g, v, s in zip(self.parameters, gradients, self.first, self.second, strict=True):
-            direction = self._adam(g, v, s) if self.adam else v.mul_(self.momentum).add_(g)
-            update = -factor * self.rates * direction.view(self.copies, -1)
-            p.view(self.copies, -1).add_(update)
-            updates.append(update.view(p.shape))
+        for p, update in zip(
+            self.parameters, (-factor * self.rates * direction).split(self.sizes, 1), strict=True
+        ):
+            updates.append(update.reshape(p.shape))
+            p.add_(updates[-1])
         return updates
 
-    def _adam(self, g, v, s):
-        v.lerp_(g, 0.1)
-        s.lerp_(g * g, 0.001)
-        return v / (1 - 0.9**self.count) / ((s / (1 - 0.999**self.count)).sqrt() + 1e-8)
+    def _adam(self, g):
+        self.first.lerp_(g, 0.1)
+        self.second.lerp_(g * g, 0.001)
+        first, second = 1 - 0.9**self.count, 1 - 0.999**self.count
+        return self.first / first / ((self.second / second).sqrt() + 1e-8)
 
 
 def _plan(batches, labels, batch_size, steps, seed):
