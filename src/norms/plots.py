@@ -15,6 +15,7 @@ from norms.experiments.evidence import interval
 __all__ = [
     "NORM_STYLES",
     "categories",
+    "circle_of_norms",
     "curves",
     "curves_by_rate",
     "estimates_by_size",
@@ -153,8 +154,8 @@ def curves(
     Args:
         x: K places.
         arms: dictionary from the text beside the curve to ``(kind, values)``: a key of
-            NORM_STYLES, and an array (K, S) or (K,). A second arm of one kind is dashed and
-            hollow, a third dotted.
+            NORM_STYLES, and an array (K, S) or (K,). Further arms of one kind are hollow, with
+            other lines.
         xlabel: of the places.
         ylabel: of the values.
         level: a value and its text, drawn as a dashed line: chance, a target.
@@ -170,7 +171,8 @@ def curves(
     for label, (kind, values) in arms.items():
         values, style = np.asarray(values, dtype=float).reshape(len(x), -1), dict(NORM_STYLES[kind])
         if nth := seen.count(kind):
-            style |= {"linestyle": ("--", ":")[nth - 1], "mfc": PAPER}
+            others = [line for line in ("--", ":", "-.", "-") if line != style["linestyle"]]
+            style |= {"linestyle": others[nth - 1], "mfc": PAPER}
         seen.append(kind)
         mean = _mean(values, logy)
         if values.shape[1] > 1:
@@ -665,6 +667,33 @@ def instruments(networks, ratios, layers=(1, 4, 8)):
             label, (0.5, 1), (0, 20), "axes fraction", textcoords="offset points", ha="center",
             color=AXIS,
         )  # fmt: skip
+
+
+def circle_of_norms(tokens):
+    """Draw tokens of two features, and where RMS norm and layer norm take them.
+
+    Args:
+        tokens: array (N, 2).
+    """
+    _, ax = plt.subplots(figsize=(WIDTH, 4.2))
+    rms, layer = NORM_STYLES["rms"], NORM_STYLES["layer"]
+    turn = np.linspace(0, 2 * np.pi, 200)
+    ax.plot(2**0.5 * np.cos(turn), 2**0.5 * np.sin(turn), color=rms["color"], lw=1.2)
+    ax.plot((-2.4, 2.4), (2.4, -2.4), color=AXIS, lw=1, ls="--")
+    ax.annotate("mean 0", (-2.35, 2.35), (6, 2), textcoords="offset points")
+    on_circle = tokens / np.sqrt((tokens**2).mean(1, keepdims=True))
+    for token, end in zip(tokens, on_circle, strict=True):
+        _arrow(ax, token, end, rms["color"], lw=1)
+    ax.plot(*tokens.T, "o", color=INK, ms=5, ls="")
+    ax.plot(*on_circle.T, marker="s", color=rms["color"], mfc=PAPER, ms=7, ls="")
+    for x in (-1, 1):
+        ax.plot(x, -x, marker="s", color=layer["color"], ms=9)
+    beside = {"textcoords": "offset points", "va": "center"}
+    ax.annotate("layer norm", (1, -1), (10, 0), **beside)
+    ax.annotate("RMS norm", on_circle[1], (12, -4), **beside)
+    ax.set(xlim=(-2.6, 2.9), ylim=(-2.4, 2.8), aspect="equal")
+    ax.set(xlabel="first feature", ylabel="second feature")
+    ax.grid(visible=False)
 
 
 def mean_projection():

@@ -436,14 +436,14 @@ class Attention(nn.Module):
     def __init__(self, width, heads, generators):
         super().__init__()
         self.heads = heads
-        self.mix = Linear(width, 3 * width, generators)  # to query, key and value
-        self.out = Linear(width, width, generators)
+        self.reads = Linear(width, 3 * width, generators)  # to query, key and value
+        self.writes = Linear(width, width, generators)
 
     def forward(self, x, tokens):
         shape = (-1, tokens, 3, self.heads, x.shape[-1] // self.heads)
-        query, key, value = self.mix(x).view(shape).permute(2, 0, 3, 1, 4)  # (R*N, heads, T, C')
+        query, key, value = self.reads(x).view(shape).permute(2, 0, 3, 1, 4)  # (R*N, heads, T, C')
         seen = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.out(seen.transpose(1, 2).reshape(x.shape))
+        return self.writes(seen.transpose(1, 2).reshape(x.shape))
 
 
 class FeedForward(nn.Module):
@@ -456,11 +456,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, width, generators):
         super().__init__()
-        self.rise = Linear(width, 4 * width, generators, math.sqrt(2 / 5))
-        self.fall = Linear(4 * width, width, generators, math.sqrt(8 / 5))
+        self.reads = Linear(width, 4 * width, generators, math.sqrt(2 / 5))
+        self.writes = Linear(4 * width, width, generators, math.sqrt(8 / 5))
 
     def forward(self, x, tokens):
-        return self.fall(self.rise(x).relu())
+        return self.writes(self.reads(x).relu())
 
 
 class Transformer(nn.Module):

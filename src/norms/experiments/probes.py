@@ -140,7 +140,7 @@ def stream(model, tokens, targets):
     target = targets.expand(logits.shape[:-1])
     losses = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
     loss = losses.view(model.copies, -1).mean(1)
-    last = [block.branch.fall.weight for block in model.stream[1::2]]
+    last = [block.branch.writes.weight for block in model.stream[1::2]]
     gradients = torch.autograd.grad(loss.sum(), [*after, *last])
     after, inputs = ([x.detach() for x in xs] for xs in (after, inputs))
     return Stream(
@@ -494,16 +494,19 @@ def state_sizes(model, tokens):
     return states.double().square().mean((1, 3)).sqrt().T
 
 
-def rounding_error(function, exact, offset, seed, shape=(200, 64)):
-    """Return the largest error of a norm on normal numbers around an offset.
+def rounding_error(function, exact, seed, *, features=64, offset=0, size=1, dtype=torch.float32):
+    """Return the largest error of a norm on normal numbers, over 200 tokens.
 
     Args:
-        function: from a float32 tensor to its normalized values.
-        exact: the same from a float64 tensor.
+        function: from a tensor of ``dtype`` to its normalized values.
+        exact: the same in float64, given the same rounded numbers.
+        seed: of the draw.
+        features: of a token.
         offset: added to the numbers.
-        seed: of their draw.
-        shape: of the tensor.
+        size: their deviation.
+        dtype: to which they are rounded first.
     """
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) + float(offset)
+    x = torch.randn((200, features), generator=torch.Generator().manual_seed(seed))
+    x = (size * x + offset).to(dtype)
     with torch.no_grad():
         return (function(x).double() - exact(x.double())).abs().max().item()

@@ -1,23 +1,31 @@
 """What readability costs: our layers against torch's own, one thread, on this machine.
 
 Run ``python -m norms.experiments.timing``. The layers take turns, so that a machine that
-slows down slows all of them; a ratio is the median of the ratios turn by turn.
+slows down slows all of them; a ratio is the median of the ratios turn by turn. With ``--store``
+it measures layer and RMS norm over widths instead, and keeps the table for the RMS norm chapter.
 """
 
 import argparse
 import copy
+import csv
 import os
+import platform
 import statistics
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 import norms
 
-__all__ = ["PAIRS", "Timing", "measure", "race"]
+__all__ = ["PAIRS", "Timing", "cost_by_width", "measure", "race", "store_costs"]
+
+COSTS = Path(__file__).with_name("results") / "cost-by-width.csv"
 
 # name: (torch's layer, ours, the axis whose size they are built for, shapes small and large)
 PAIRS = {
@@ -146,10 +154,64 @@ def _offset_error(layer, shape):
     return (layer(x).double() - exact(x.double())).abs().max().item()
 
 
+def store_costs(widths=(64, 256, 1024, 4096), rows=1024, repeats=5, turns=40, path=COSTS):
+    """Time layer and RMS norm over widths: torch's, ours, and ours compiled; store the table.
+
+    Args:
+        widths: numbers of features.
+        rows: number of tokens.
+        repeats: how many medians are taken.
+        turns: of each median.
+        path: of the table.
+    """
+    lines = []
+    for width in widths:
+        layers = {}
+        for name in ("layer", "rms"):
+            torchs, ours, *_ = PAIRS[{"layer": "layer norm", "rms": "RMS norm"}[name]]
+            layers[name, "torch"], layers[name, "ours"] = torchs(width), ours(width)
+            layers[name, "ours compiled"] = torch.compile(ours(width), dynamic=False)
+        for repeat in range(repeats):
+            times = race(layers, (rows, width), turns)
+            for key in layers:
+                medians = (f"{1e6 * statistics.median(seconds[key]):.4g}" for seconds in times)
+                lines.append([*key, width, repeat, *medians])
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(
+            "# python -m norms.experiments.timing --store\n"
+            f"# python {platform.python_version()}, torch {torch.__version__}, "
+            f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, 1 thread\n"
+            f"# {datetime.now(UTC):%Y-%m-%d}, {rows} tokens, microseconds, median of {turns}\n"
+        )
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["norm", "variant", "width", "repeat", "forward", "both"])
+        writer.writerows(lines)
+
+
+def cost_by_width(path=COSTS):
+    """Read the stored times of layer and RMS norm.
+
+    Returns:
+        ``widths, times``: W widths, and a dictionary from a norm ("layer" or "rms") and a variant
+        ("torch", "ours" or "ours compiled") to microseconds of a pass forward and back, (W, repeats).
+    """
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(line for line in file if line[:1] != "#"))
+    widths = sorted({int(row["width"]) for row in rows})
+    times = {}
+    for key in dict.fromkeys((row["norm"], row["variant"]) for row in rows):
+        mine = [row for row in rows if (row["norm"], row["variant"]) == key]
+        times[key] = np.array(
+            [[float(row["both"]) for row in mine if int(row["width"]) == w] for w in widths]
+        )
+    return widths, times
+
+
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--store", action="store_true", help="measure over widths, and store")
     parser.add_argument("--turns", type=int, default=100)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -158,6 +220,10 @@ def main():
     if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         os.environ.update(MALLOC_MMAP_THRESHOLD_="4294967296", MALLOC_TRIM_THRESHOLD_="17179869184")
         os.execv(sys.executable, [sys.executable, "-m", "norms.experiments.timing", *sys.argv[1:]])
+    if arguments.store:
+        store_costs()
+        print(COSTS)
+        return
     print(
         f"torch {torch.__version__}, 1 thread, median of {arguments.turns} turns\n{Timing.HEADER}"
     )
