@@ -157,7 +157,10 @@ def rerun(id, seeds, names=None, **options):
     return run_arms(
         {
             name: partial(
-                train, **(arms[name] | options), learning_rates=[rates[name]], seeds=seeds
+                train,
+                **(arms[name] | {"parts": ["test"]} | options),
+                seeds=seeds,
+                learning_rates=[rates[name]],
             )
             for name in names or arms
         }
@@ -221,7 +224,7 @@ def _describe(value):
 
 
 def _tune(name, arm, k, seeds):
-    history = train(**arm, learning_rates=[rate(k)], seeds=list(seeds))
+    history = train(**arm, learning_rates=[rate(k)], seeds=list(seeds), parts=["validation"])
     return name, k, history.validation[:, 0].mean(0).tolist()
 
 

@@ -55,7 +55,8 @@ class History:
     Attributes:
         steps: the steps at which the measure was taken.
         loss: training loss of every step, (steps, L, S).
-        validation: the data's measure, (len(steps), L, S): accuracy in percent, or loss in nats.
+        validation: the data's measure, (len(steps), L, S): accuracy in percent, or loss in nats;
+            (0, L, S) if it was not taken.
         test: the same on the test part.
         learning_rates: the L learning rates.
         model: the trained networks, L * S copies, the learning rate the slower index.
@@ -107,6 +108,7 @@ def train(
     warmup=0,
     batches=None,
     every=None,
+    parts=("validation", "test"),
     watch=None,
 ):
     """Train one network for each learning rate and seed by stochastic gradient descent.
@@ -133,6 +135,7 @@ def train(
             It may return a second tensor of labels (steps, batch_size), to be predicted instead
             of the data's own; -100 leaves an image out of the loss.
         every: take the measure each so many steps (and at the end); default at the end.
+        parts: of the data, on which it is taken.
         watch: ``watch(step, model, updates)`` is called after each update with its number, the
             networks and the changes of their parameters; results other than None are kept.
 
@@ -147,7 +150,8 @@ def train(
     update = _Update(parameters, learning_rates, shape, momentum, optimizer)
     images, labels = data.train
     plan = [_plan(batches or shuffled, labels, batch_size, steps, seed) for seed in seeds]
-    record, losses, validation, test, watched = [], [], [], [], []
+    record, losses, watched = [], [], []
+    measured = {"validation": [], "test": []}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds[0])  # for layers that draw in training
         for step in range(steps):
@@ -161,9 +165,13 @@ def train(
                 watched.append(seen)
             if step + 1 == steps or (every and (step + 1) % every == 0):
                 record.append(step + 1)
-                for part, values in ((data.validation, validation), (data.test, test)):
-                    values.append(evaluate(model, *part, measure=data.measure).view(shape))
-    stacked = [torch.stack(values) for values in (losses, validation, test)]
+                for part in parts:
+                    values = evaluate(model, *getattr(data, part), measure=data.measure)
+                    measured[part].append(values.view(shape))
+    stacked = [
+        torch.stack(values) if values else torch.empty(0, *shape)
+        for values in (losses, *measured.values())
+    ]
     return History(record, *stacked, list(learning_rates), model, watched, data.measure)
 
 
