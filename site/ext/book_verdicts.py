@@ -35,7 +35,9 @@ class Verdicts(SphinxDirective):
         elif isinstance(effect, float):
             effect = f"{effect:.3g}"
         claim = f"[{entry['claim']}](/chapters/{name})"
-        return f"| {claim} | **{entry['verdict']}**{condition} | {effect} {unit} |".replace("\n", " ")
+        return f"| {claim} | **{entry['verdict']}**{condition} | {effect} {unit} |".replace(
+            "\n", " "
+        )
 
 
 def records(path):

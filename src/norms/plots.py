@@ -93,7 +93,7 @@ def use_style():
 
 def index_sheet(
     shared, element=(1, 2), color=NORM_STYLES["batch"]["color"], size=3, rows="n", columns="c",
-    strips="γβ", ax=None,
+    strips="γβ", place=None, ax=None,
 ):  # fmt: skip
     """Draw the sheet of look.md: rows N, columns C, a 3x3 map in each cell.
 
@@ -105,6 +105,7 @@ def index_sheet(
         rows: letter of the rows.
         columns: letter of the columns.
         strips: the parameters that are learned for each column.
+        place: the one (h, w) of each map that shares; default all of them.
         ax: axes to draw in; a new figure without it.
     """
     count_rows, count_columns, gap = 4, 6, 0.7 * size / 3
@@ -122,7 +123,8 @@ def index_sheet(
         for c in range(count_columns):
             for h in range(size):
                 for w in range(size):
-                    cell(c * step + w, n * step + h, 1, 1, shared(n, c))
+                    mine = shared(n, c) and place in (None, (h, w))
+                    cell(c * step + w, n * step + h, 1, 1, mine)
     n, c = element
     x, y, line = c * step + size // 2, n * step + size // 2, 0.02 * unit
     outline = Rectangle((x - line, y - line), 1 - line, 1 - line, fill=False, ec=INK, lw=1.8)
@@ -135,14 +137,16 @@ def index_sheet(
             cell(c * step, height + (1 + 1.3 * k) * unit, size, unit, c == element[1])
     for k, name in enumerate(strips):
         ax.text(-0.6 * unit, height + (1.5 + 1.3 * k) * unit, name, fontstyle="italic", **label)
-    ax.set(xlim=(-3.4 * unit, width + 0.1), ylim=(height + 3.4 * unit, -1.8 * unit))
+    low = height + (0.2 + 1.6 * len(strips)) * unit
+    ax.set(xlim=(-3.4 * unit, width + 0.1), ylim=(low, -1.8 * unit))
     ax.set_aspect("equal")
     ax.axis("off")
 
 
 def panels(count):
     """Return the axes of a figure of so many panels under one another."""
-    return plt.subplots(count, 1, figsize=(WIDTH, HEIGHT if count == 1 else STACKED))[1]
+    height = HEIGHT if count == 1 else 1.9 * count + 1.8
+    return plt.subplots(count, 1, figsize=(WIDTH, height))[1]
 
 
 def curves(

@@ -21,6 +21,7 @@ __all__ = [
     "input_gradients",
     "jacobian_blocks",
     "jitter",
+    "loss_by_place",
     "right_angles",
     "rms",
     "rounding_error",
@@ -492,6 +493,24 @@ def state_sizes(model, tokens):
     with torch.no_grad():
         states = model.states(tokens.expand(model.copies, *tokens.shape))  # (R, N, T, width)
     return states.double().square().mean((1, 3)).sqrt().T
+
+
+def loss_by_place(model, tokens, targets):
+    """Return the loss at each place of a sequence.
+
+    Args:
+        model: R copies of a net over sequences.
+        tokens: (N, T), the same for every copy.
+        targets: what follows each token, (N, T).
+
+    Returns:
+        Tensor (T, R) of means over samples, in nats.
+    """
+    with torch.no_grad():
+        logits = model(tokens.expand(model.copies, *tokens.shape)).double()  # (R, N, T, K)
+    target = targets.expand(logits.shape[:-1])
+    losses = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
+    return losses.view(target.shape).mean(1).T
 
 
 def rounding_error(function, exact, seed, *, features=64, offset=0, size=1, dtype=torch.float32):
