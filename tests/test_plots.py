@@ -286,8 +286,10 @@ def test_rms_norm_goes_to_the_circle_and_layer_norm_to_two_points():
     assert np.allclose(np.linalg.norm(circle.get_xydata(), axis=1), 2**0.5)
     lengths = np.linalg.norm(tokens, axis=1, keepdims=True)
     assert np.allclose(squares.get_xydata(), 2**0.5 * tokens / lengths)
-    points = [line.get_xydata()[0].tolist() for line in lines_of(ax, layer)]
-    assert points == [[-1, 1], [1, -1]]  # mean 0, variance 1
+    *ways, first, second = (line.get_xydata() for line in lines_of(ax, layer))
+    assert np.allclose([way[0] for way in ways], tokens)
+    assert np.allclose([way[1] for way in ways], tokens - tokens.mean(1, keepdims=True))
+    assert [*first.tolist(), *second.tolist()] == [[-1, 1], [1, -1]]  # mean 0, variance 1
     places, inside = boxes(ax), ax.get_window_extent()
     assert sorted(places) == ["RMS norm", "layer norm", "mean 0"]
     for first, second in combinations(places, 2):

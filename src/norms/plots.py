@@ -688,6 +688,7 @@ def circle_of_norms(tokens):
     on_circle = tokens / np.sqrt((tokens**2).mean(1, keepdims=True))
     for token, end in zip(tokens, on_circle, strict=True):
         _arrow(ax, token, end, rms["color"], lw=1)
+        ax.plot(*np.array([token, token - token.mean()]).T, ":", color=layer["color"], lw=1)
     ax.plot(*tokens.T, "o", color=INK, ms=5, ls="")
     ax.plot(*on_circle.T, marker="s", color=rms["color"], mfc=PAPER, ms=7, ls="")
     for x in (-1, 1):
