@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import fx, nn
 
+import norms
 from norms import checks
 
 ACCEPTED = {
@@ -31,7 +33,7 @@ ACCEPTED = {
         (torch.ones(4, 5, 3), (4, 5, 3)),
         (torch.ones(0, 3), (3,)),
     ],
-    "not_negative_eps": [(0,), (1e-5,), (None,)],
+    "not_negative_eps": [(0,), (1e-5,), (np.float32(1e-5),)],
     "positive_eps": [(1e-5,), (1e-300,)],
     "input_rank": [(torch.ones(4, 3), (2, 3)), (torch.ones(4, 3, 5), (2, 3))],
     "more_than_one_value": [
@@ -53,14 +55,15 @@ ACCEPTED = {
 }
 REFUSED = {
     "floating_array": [
-        ((torch.ones(2), "dy"), TypeError, r"dy\.numpy\(\)"),
+        ((torch.ones(2), "dy"), TypeError, r"dy\.detach\(\)\.numpy\(\)"),
         ((np.ones(2, int), "dy"), TypeError, r"dy has dtype int64.*dy\.astype\(float\)"),
-        ((np.ones(2, complex), "dy"), TypeError, r"complex128"),
+        ((np.ones(2, complex), "dy"), TypeError, r"complex128; expected real numbers: dy\.real"),
+        ((None, "beta"), TypeError, r"beta is None.*np\.zeros"),
     ],
     "upstream": [
         ((np.ones(3), np.ones((4, 3))), ValueError, r"dy has shape \(3,\).*that of y, \(4, 3\)"),
         ((np.ones((4, 3), int), np.ones((4, 3))), TypeError, r"dy has dtype int64.*dy\.astype"),
-        ((torch.ones(4, 3), np.ones((4, 3))), TypeError, r"dy\.numpy\(\)"),
+        ((torch.ones(4, 3), np.ones((4, 3))), TypeError, r"dy\.detach\(\)\.numpy\(\)"),
     ],
     "channel_vector": [
         ((np.ones(3), np.ones(3), "gamma"), ValueError, r"x has shape \(3,\)"),
@@ -69,7 +72,7 @@ REFUSED = {
     ],
     "trailing_parameter": [
         ((np.ones(3, int), np.ones((4, 3)), "beta"), TypeError, r"beta has dtype int64"),
-        ((torch.ones(3), np.ones((4, 3)), "beta"), TypeError, r"beta\.numpy\(\)"),
+        ((torch.ones(3), np.ones((4, 3)), "beta"), TypeError, r"beta\.detach\(\)\.numpy\(\)"),
         ((1.5, np.ones((4, 3)), "gamma"), ValueError, r"gamma is a single number.*\(3,\), 1\.5"),
         (
             (np.ones(1), np.ones((4, 3)), "gamma"),
@@ -89,6 +92,11 @@ REFUSED = {
     "tensor": [
         ((np.ones(2),), TypeError, r"input is a ndarray.*torch\.as_tensor\(x\)"),
         ((1.0,), TypeError, r"input is a float.*torch\.as_tensor\(x\)"),
+        (
+            (torch.nested.as_nested_tensor([torch.ones(2), torch.ones(3)]),),
+            NotImplementedError,
+            r"nested tensor.*x\.to_padded_tensor\(0\.0\)",
+        ),
     ],
     "enough_axes": [
         (([1.0], (1,)), TypeError, r"input is a list"),
@@ -120,11 +128,14 @@ REFUSED = {
     "not_negative_eps": [
         ((-1e-5,), ValueError, r"eps is -1e-05;.*such as 1e-5"),
         ((float("-inf"),), ValueError, "eps is -inf"),
+        (("1e-5",), TypeError, r"eps is a str; expected a number: float\('1e-5'\)"),
+        ((None,), TypeError, "eps is a NoneType; expected a number: such as 1e-5"),
     ],
     "positive_eps": [
         ((0,), ValueError, "eps is 0;"),
         ((-1,), ValueError, "eps is -1;"),
         ((float("nan"),), ValueError, "nan"),
+        ((np.zeros(3),), TypeError, "eps is a ndarray"),
     ],
     "input_rank": [
         ((np.ones(2), (2,)), TypeError, r"ndarray.*torch\.as_tensor"),
@@ -196,6 +207,12 @@ def test_parameters_and_upstream_gradients_come_back_as_arrays_in_their_own_shap
 CURES = {
     "an array": (checks.tensor, np.ones(3), ()),
     "a single number": (checks.enough_axes, torch.ones(()), ((6,),)),
+    "a nested tensor": (
+        checks.tensor,
+        torch.nested.as_nested_tensor([torch.ones(2), torch.ones(3)]),
+        (),
+    ),
+    "complex numbers": (checks.floating_point, torch.ones(3, dtype=torch.complex64), ()),
     "integers": (checks.floating_point, torch.ones(3, dtype=torch.int64), ()),
     "features on axis 0": (checks.trailing_shape, torch.ones(5, 4, 3), ((5,),)),
     "features on axis 1": (checks.trailing_shape, torch.ones(4, 5, 3), ((5,),)),
@@ -209,6 +226,19 @@ def test_the_cure_in_the_message_is_one(check, x, others):
         check(x, *others)
     cure = re.search(r"(x|torch)\.\w+\([^()]*\)", str(refusal.value).rpartition(": ")[2]).group()
     check(eval(cure, {"x": x, "torch": torch}), *others)
+
+
+def test_the_cure_for_a_symbolic_trace_is_one():
+    model = nn.Sequential(norms.LayerNorm(3))
+    with pytest.raises(TypeError, match=r"torch\.fx\.Tracer whose is_leaf_module returns True"):
+        fx.symbolic_trace(model)
+
+    class Tracer(fx.Tracer):
+        def is_leaf_module(self, module, name):
+            return isinstance(module, norms.LayerNorm) or super().is_leaf_module(module, name)
+
+    x = torch.randn(4, 3)
+    assert torch.equal(fx.GraphModule(model, Tracer().trace(model))(x), model(x))
 
 
 def test_the_cure_for_an_array_is_one():

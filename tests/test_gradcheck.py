@@ -98,6 +98,32 @@ def test_a_wrong_entry_fails_and_is_named(argument, index, change):
     assert f"{wrong[0].error:.1e}" in line
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda dy: np.multiply(dy, 0, out=dy),
+        lambda dy: np.divide(dy, len(dy), out=dy),
+        lambda dy: np.clip(dy, -1, 1, out=dy),
+    ],
+    ids=["zero", "averaged", "clipped"],
+)
+def test_a_backward_that_changes_the_upstream_gradient_in_place_fails(change):
+    assert not check(lambda dy, cache: batch_norm_backward(change(dy), cache))
+
+
+def test_a_forward_that_works_in_place_is_held_against_what_it_was_given():
+    def forward(x, w):
+        given = x.copy()
+        x *= w
+        return x, (given, w)
+
+    def backward(dy, cache):
+        x, w = cache
+        return dy * w, (dy * x).sum(axis=0)
+
+    assert check_backward(forward, backward, {"x": (4, 3), "w": (3,)})
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_one_entry_that_is_not_finite_fails(value):
     result = check(broken(lambda dx, dg, db: (spoil(dx, (1, 2), value), dg, db)))
@@ -194,6 +220,13 @@ def test_a_slip_that_hides_at_gain_1_and_shift_0_is_found():
     torch.testing.assert_close(layer(x), reference(x))
     with pytest.raises(AssertionError, match=r"^y: "):
         assert_same_layer(layer, reference, (4, 5))
+
+
+def test_layers_without_parameters_are_compared_too():
+    plain = nn.LayerNorm(5, elementwise_affine=False)
+    assert_same_layer(plain, nn.LayerNorm(5, elementwise_affine=False), (4, 5))
+    with pytest.raises(AssertionError, match=r"^y: "):
+        assert_same_layer(nn.Identity(), plain, (4, 5))
 
 
 def test_a_layer_with_other_parameters_is_refused():

@@ -168,6 +168,10 @@ def test_an_index_sheet_fills_what_shares_statistics(size, strips):
     assert filled == {(1, 0), (1, 1), (1, 2)}
     assert [column for _, column in learned] == len(strips) * [2]  # those of the element
     assert len(cells(ax)) == 4 * 6 * size**2 + 6 * len(strips)
+    low, high = ax.get_ylim()
+    assert all(
+        high <= patch.get_y() <= patch.get_y() + patch.get_height() <= low for patch in ax.patches
+    )  # the last strip whole
     (outline,) = (patch for patch in ax.patches if not patch.get_fill())
     middle = [2 * step + size / 2, step + size / 2]  # (c, n) = (2, 1)
     assert outline.get_center() == pytest.approx(middle, abs=0.02 * size)

@@ -159,6 +159,8 @@ def assert_same_constructor(name, size, options, attributes):
     """Compare signatures; then, for each of ``options``, what the constructor made."""
     ours, theirs = getattr(norms, name), getattr(nn, name)
     assert arguments(ours) == arguments(theirs)
+    given = [list(inspect.signature(layer.forward).parameters) for layer in (ours, theirs)]
+    assert given[0] == given[1]
     for chosen in options:
         a, b = ours(size, **chosen), theirs(size, **chosen)
         assert repr(a) == repr(b)

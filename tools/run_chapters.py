@@ -32,7 +32,8 @@ def main():
     parser.add_argument("chapter", nargs="?", help="the name of one, such as 02_batch_norm")
     parser.add_argument("--all", action="store_true", help="also those that have not changed")
     arguments = parser.parse_args()
-    paths = sorted(CHAPTERS.glob("*.ipynb"))
+    # Evidence first: a chapter's table of verdicts reads what its evidence page has stored.
+    paths = sorted(CHAPTERS.glob("*.ipynb"), key=lambda p: ("_evidence" not in p.stem, p.stem))
     if arguments.chapter:
         wanted = Path(arguments.chapter).stem
         path = next((p for p in paths if p.stem == wanted or p.stem[3:] == wanted), None)

@@ -166,8 +166,9 @@ class _BatchNorm(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, x):
+    def forward(self, input):
         """Normalize with the batch's statistics in training, the running ones in evaluation."""
+        x = input
         by_batch = self.training or self.running_mean is None
         self._check(x, by_batch)
         shape = (1, -1, *[1] * (x.dim() - 2))
@@ -205,6 +206,7 @@ class _BatchNorm(nn.Module):
         checks.input_rank(x, self._ranks)
         if by_batch:
             checks.more_than_one_value(x, _all_but_channels(x))
+        checks.number(self.eps)
         if self.eps < 0 or (by_batch and self.eps == 0):
             raise ValueError(
                 f"batch_norm eps must be {'positive' if by_batch else 'non-negative'}, but got "

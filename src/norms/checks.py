@@ -1,16 +1,23 @@
 """What the norms refuse, in one place: the exception is torch's, the message names the cure."""
 
+import numbers
+
 import numpy as np
 import torch
+from torch import fx
 
 
 def floating_array(x, name="x"):
     """Return ``x`` as a NumPy array of floating point; refuse everything else."""
     if isinstance(x, torch.Tensor):
         raise TypeError(
-            f"{name} is a torch.Tensor; this function takes NumPy arrays: {name}.numpy()"
+            f"{name} is a torch.Tensor; this function takes NumPy arrays: {name}.detach().numpy()"
         )
+    if x is None:
+        raise TypeError(f"{name} is None; expected an array: np.ones or np.zeros of its shape")
     x = np.asarray(x)
+    if np.iscomplexobj(x):
+        raise TypeError(f"{name} has dtype {x.dtype}; expected real numbers: {name}.real")
     if not np.issubdtype(x.dtype, np.floating):
         raise TypeError(
             f"{name} has dtype {x.dtype}; expected floating point: {name}.astype(float)"
@@ -94,19 +101,37 @@ def _elsewhere(shape, found, cure):
 
 
 def not_negative_eps(eps):
-    """Refuse an ``eps`` that would be subtracted."""
-    if eps is not None and eps < 0:
+    """Refuse an ``eps`` that is no number, or would be subtracted."""
+    number(eps)
+    if eps < 0:
         raise ValueError(f"eps is {eps}; expected a number that is not negative, such as 1e-5")
 
 
 def positive_eps(eps):
-    """Refuse an ``eps`` that could divide by zero."""
+    """Refuse an ``eps`` that is no number, or could divide by zero."""
+    number(eps)
     if not eps > 0:
         raise ValueError(f"eps is {eps}; expected a positive number, such as 1e-5")
 
 
+def number(eps):
+    """Refuse an ``eps`` that is a string, an array or nothing."""
+    if not isinstance(eps, numbers.Real):
+        cure = f"float({eps!r})" if isinstance(eps, str) else "such as 1e-5"  # YAML reads "1e-5"
+        raise TypeError(f"eps is a {type(eps).__name__}; expected a number: {cure}")
+
+
 def tensor(x):
-    """Refuse everything but a tensor."""
+    """Refuse everything but a tensor of one shape."""
+    if isinstance(x, fx.Proxy):
+        raise TypeError(
+            "torch.fx traces into this layer, as into all that are not torch's; make it a leaf: a "
+            "subclass of torch.fx.Tracer whose is_leaf_module returns True for it"
+        )
+    if isinstance(x, torch.Tensor) and x.is_nested:
+        raise NotImplementedError(
+            "input is a nested tensor; fill it up first: x.to_padded_tensor(0.0)"
+        )
     if not isinstance(x, torch.Tensor):
         raise TypeError(
             f"input is a {type(x).__name__}; expected a torch.Tensor: torch.as_tensor(x)"
@@ -147,6 +172,10 @@ def channel_count(x, named_tensors):
 
 def floating_point(x):
     """Refuse a tensor of integers, booleans or complex numbers."""
+    if x.is_complex():
+        raise NotImplementedError(
+            f"normalization is not implemented for {x.dtype}; give real numbers: torch.view_as_real(x)"
+        )
     if not x.is_floating_point():
         raise NotImplementedError(
             f"normalization is not implemented for {x.dtype}; give floating point: x.float()"

@@ -98,7 +98,8 @@ def check_backward(forward, backward, shapes, *, tolerance=1e-6, seed=0, **optio
         forward: ``forward(*arrays, **options)`` returns ``y, cache``.
         backward: ``backward(dy, cache)`` returns the gradients in the order of ``shapes``
             (one array, or a tuple).
-        shapes: dictionary from the name of each array argument to its shape.
+        shapes: dictionary from the name of each array argument to its shape; at least two of
+            every axis, since of one number the sum is the mean.
         tolerance: the largest relative error that passes.
         seed: of the random draw.
         **options: passed to ``forward``, such as ``eps=1e-5``.
@@ -111,9 +112,13 @@ def check_backward(forward, backward, shapes, *, tolerance=1e-6, seed=0, **optio
     """
     rng = np.random.default_rng(seed)
     arrays = {name: rng.normal(size=shape) for name, shape in shapes.items()}
-    y, cache = forward(*arrays.values(), **options)
+
+    def forward_of_copies():  # what works in place must not change what it is held against
+        return forward(*(array.copy() for array in arrays.values()), **options)
+
+    y, cache = forward_of_copies()
     dy = rng.normal(size=y.shape)
-    gradients = backward(dy, cache)
+    gradients = backward(dy.copy(), cache)
     gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     if len(gradients) != len(arrays):
         raise ValueError(
@@ -128,7 +133,7 @@ def check_backward(forward, backward, shapes, *, tolerance=1e-6, seed=0, **optio
             )
 
         def loss():
-            return float((dy * forward(*arrays.values(), **options)[0]).sum())
+            return float((dy * forward_of_copies()[0]).sum())
 
         numeric = numerical_gradient(loss, array)
         errors = np.abs(analytic - numeric) / max(np.abs(numeric).max(initial=0.0), 1e-3)
@@ -176,10 +181,8 @@ def assert_same_layer(layer, reference, shape, *, seed=0):
     for module in (layer, reference):
         leaf = x.clone().requires_grad_()
         y = module(leaf)
-        names, parameters = zip(*module.named_parameters(), strict=True)
-        gradients = torch.autograd.grad(y, (leaf, *parameters), dy)
-        seen.append(
-            [("y", y), *zip(("dx", *(f"d{name}" for name in names)), gradients, strict=True)]
-        )
+        named = {"x": leaf, **dict(module.named_parameters())}
+        gradients = torch.autograd.grad(y, list(named.values()), dy)
+        seen.append([("y", y), *zip((f"d{name}" for name in named), gradients, strict=True)])
     for (name, ours), (_, theirs) in zip(*seen, strict=True):
         torch.testing.assert_close(ours, theirs, msg=lambda text, name=name: f"{name}: {text}")

@@ -122,7 +122,9 @@ class LayerNorm(nn.Module):
     Note:
         The variance is biased, :math:`1/D`. Half precision is computed in float32. A sample
         with a single feature comes out as :math:`\beta`, with no gradient and no complaint,
-        as in torch. TorchScript and forward-mode differentiation are not supported.
+        as in torch. Padding may be anything but a nested tensor. TorchScript, ``torch.fx`` and
+        forward-mode differentiation are not supported. It is no ``torch.nn.LayerNorm`` to
+        ``isinstance``: where a program lists the layers whose gain must not decay, list this one.
 
     References:
         Ba, Kiros and Hinton 2016, arXiv:1607.06450, equation 3.
@@ -158,13 +160,13 @@ class LayerNorm(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, x):
+    def forward(self, input):
         """Normalize with the sample's own statistics, in training and in evaluation."""
-        checks.trailing_shape(x, self.normalized_shape)
+        checks.trailing_shape(input, self.normalized_shape)
         checks.not_negative_eps(self.eps)
-        checks.same_dtype(x, {"weight": self.weight, "bias": self.bias})
+        checks.same_dtype(input, {"weight": self.weight, "bias": self.bias})
         axes = last_axes(len(self.normalized_shape))
-        x = x.contiguous()  # and so is the result, as torch's, whatever the layout of the input
+        x = input.contiguous()  # and so is the result, as torch's, whatever the layout of the input
         return StandardizeAffine.apply(x, self.weight, self.bias, axes, self.eps, True)[0]
 
     def extra_repr(self):

@@ -137,7 +137,7 @@ def index_sheet(
             cell(c * step, height + (1 + 1.3 * k) * unit, size, unit, c == element[1])
     for k, name in enumerate(strips):
         ax.text(-0.6 * unit, height + (1.5 + 1.3 * k) * unit, name, fontstyle="italic", **label)
-    low = height + (0.2 + 1.6 * len(strips)) * unit
+    low = height + (0.8 + 1.3 * len(strips)) * unit
     ax.set(xlim=(-3.4 * unit, width + 0.1), ylim=(low, -1.8 * unit))
     ax.set_aspect("equal")
     ax.axis("off")

@@ -115,8 +115,9 @@ class RMSNorm(nn.Module):
 
     Note:
         Half precision is computed in float32. The output has the dtype of the input, whatever
-        that of ``weight``, as in torch. TorchScript and forward-mode differentiation are not
-        supported.
+        that of ``weight``, as in torch. TorchScript, ``torch.fx`` and forward-mode
+        differentiation are not supported. It is no ``torch.nn.RMSNorm`` to ``isinstance``: where
+        a program lists the layers whose gain must not decay, list this one.
 
     References:
         Zhang and Sennrich 2019, arXiv:1910.07467, equation 4.
@@ -144,13 +145,13 @@ class RMSNorm(nn.Module):
         """Normalize with the sample's own root mean square, in training and in evaluation."""
         checks.enough_axes(x, self.normalized_shape)
         checks.trailing_shape(x, self.normalized_shape)
-        checks.not_negative_eps(self.eps)
         checks.floating_point(x)
         eps = self.eps
         if eps is None:
             eps = torch.finfo(torch.promote_types(x.dtype, torch.float32)).eps
+        checks.not_negative_eps(eps)
         axes = last_axes(len(self.normalized_shape))
-        x = x.contiguous()  # and so is the result, as torch's, whatever the layout of the input
+        x = x.contiguous()  # and so is the result, so that view(-1) works behind it
         return StandardizeAffine.apply(x, self.weight, None, axes, eps, False)[0]
 
     def extra_repr(self):
