@@ -198,6 +198,9 @@ class Slips(nn.Module):
         y = F.layer_norm(x, (5,), weight, bias)
         if self.slip == "y":
             return y + 0.01
+        if self.slip == "dx, if dy varies":
+            nothing = x - x.detach()
+            return y + nothing - nothing.mean(-1, keepdim=True)
         if self.slip == "dx":
             return y + 0.1 * (x - x.detach())
         return y + (self.bias - self.bias.detach()) if self.slip == "dbias" else y
@@ -220,6 +223,11 @@ def test_a_slip_that_hides_at_gain_1_and_shift_0_is_found():
     torch.testing.assert_close(layer(x), reference(x))
     with pytest.raises(AssertionError, match=r"^y: "):
         assert_same_layer(layer, reference, (4, 5))
+
+
+def test_a_slip_that_a_gradient_of_ones_would_hide_is_found():
+    with pytest.raises(AssertionError, match=r"^dx: "):
+        assert_same_layer(Slips("dx, if dy varies"), nn.LayerNorm(5), (4, 3, 5))
 
 
 def test_layers_without_parameters_are_compared_too():
