@@ -1,7 +1,8 @@
 """Build the site into _build/html, strictly, if anything it is made from has changed.
 
-The build happens beside the site that is there, and takes its place only when it has
-succeeded: a warning, a full disk or Ctrl-C never leaves half a site.
+Always from nothing: what Sphinx keeps between builds saves half of the time and has to be
+told what depends on what. The build happens beside the site that is there, and takes its
+place only when it has succeeded: a warning, a full disk or Ctrl-C never leaves half a site.
 """
 
 import errno
@@ -9,10 +10,11 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from environment import alone, called, plainly
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "_build" / "work"
@@ -26,66 +28,58 @@ INPUTS = [
     "references.bib",
     "chapters",
     "site",
-    "_static",
     "src/norms",
 ]
-FRAME = ["_config.yml", "_toc.yml", "site/ext", "site/templates"]
-COMMAND = [
-    "jupyter-book",
-    "build",
-    "-W",
-    "-n",
-    "--keep-going",
-    "--path-output",
-    str(WORK),
-    ".",
-]
+OPTIONS = ["build", "-W", "-n", "--keep-going"]
 
 
 def main():
-    frame, whole = fingerprint(FRAME), fingerprint(INPUTS)
-    kept = STAMP.read_text().split() if SITE.exists() and STAMP.exists() else ["", ""]
-    if kept == [frame, whole]:
+    if fresh():
         print("The site is up to date.")
     else:
-        if kept[0] != frame:
-            # Every page shows the contents, but Sphinx writes again only pages that changed.
-            shutil.rmtree(WORK, ignore_errors=True)
-        build()
-        STAMP.write_text(f"{frame}\n{whole}\n")
+        if not os.access(ROOT, os.W_OK):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(ROOT))
+        with alone():
+            if not fresh():  # by the one that we waited for
+                build()
     print(
         f"Open {(SITE / 'index.html').as_uri()}\nor run `make serve` and open http://localhost:8000"
     )
 
 
+def fresh():
+    return SITE.exists() and STAMP.exists() and STAMP.read_text() == fingerprint()
+
+
 def build():
-    started = time.monotonic()
-    executable = shutil.which(COMMAND[0], path=str(Path(sys.executable).parent))
+    started, inputs = time.monotonic(), fingerprint()
+    executable = shutil.which("jupyter-book", path=str(Path(sys.executable).parent))
     if executable is None:
         sys.exit(
             "jupyter-book is not installed beside this Python: run `make book`, "
             "or pip install -r site/requirements.txt"
         )
-    if not os.access(ROOT, os.W_OK):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(ROOT))
     print("Building the site, strictly …", flush=True)
-    WORK.mkdir(parents=True, exist_ok=True)
-    with LOG.open("w") as log:
-        result = subprocess.run([executable, *COMMAND[1:]], cwd=ROOT, stdout=log, stderr=log)
-    if result.returncode:
-        # What was read once is not read again, and its warnings would not be heard again.
-        shutil.rmtree(WORK, ignore_errors=True)
-        sys.exit(complaints())
     new, old = SITE.with_name("html.new"), SITE.with_name("html.old")
-    for leftover in (new, old):
+    if not SITE.exists() and old.exists():
+        old.rename(SITE)  # killed between two renames
+    for leftover in (WORK, new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(
-        WORK / "_build" / "html", new, ignore=shutil.ignore_patterns(".doctrees", ".buildinfo")
-    )
+    WORK.mkdir(parents=True)
+    with LOG.open("w") as log:
+        command = [executable, *OPTIONS, "--path-output", str(WORK), "."]
+        code, _ = called(command, output=log, cwd=ROOT)
+    if code:
+        message = complaints()
+        shutil.rmtree(WORK, ignore_errors=True)
+        sys.exit(message)
+    (WORK / "_build" / "html").rename(new)
     if SITE.exists():
         SITE.rename(old)
     new.rename(SITE)
-    shutil.rmtree(old, ignore_errors=True)
+    for done in (WORK, old):
+        shutil.rmtree(done, ignore_errors=True)
+    STAMP.write_text(inputs)
     print(f"Built in {time.monotonic() - started:.0f} s.")
 
 
@@ -97,36 +91,25 @@ def complaints():
     return "\n".join(
         [
             *(told or text.splitlines()[-20:]),
-            f"\nThe build failed (warnings count as errors). All it said is in {LOG.relative_to(ROOT)}.",
+            f"\nThe build failed (warnings count as errors). All it said is in {LOG.relative_to(ROOT).as_posix()}.",
             *([f"Only {free:.0f} MB are free on this disk: free some room."] if free < 200 else []),
             *(["The site built before is still in _build/html."] if SITE.exists() else []),
         ]
     )
 
 
-def fingerprint(names):
+def fingerprint():
     digest = hashlib.sha256()
-    for name in names:
+    for name in INPUTS:
         path = ROOT / name
         for file in sorted(
             p for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file()
         ):
             if "__pycache__" not in file.parts and ".ipynb_checkpoints" not in file.parts:
-                digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+                digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0")
+                digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OSError as error:
-        advice = {
-            errno.ENOSPC: "The disk is full: free some room",
-            errno.EACCES: "No permission to write there: copy the course to a folder of your own",
-            errno.EROFS: "The folder is read-only: copy the course to a folder of your own",
-        }.get(error.errno)
-        if advice is None:
-            raise
-        sys.exit(
-            f"{error}\n{advice} and run the command again. The site built before is untouched."
-        )
+    plainly(main, kept="The site built before is untouched")

@@ -4,19 +4,30 @@ Only the standard library, and syntax that an old Python can read: this is the f
 that runs on a new machine.
 """
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+LOCK = ROOT / ".make.lock"
 REQUIREMENTS = {"site": ROOT / "site" / "requirements.txt", "all": ROOT / "requirements.txt"}
 GIGABYTES = {"site": 0.6, "all": 2.5}
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
+ADVICE = {
+    errno.ENOSPC: "The disk is full: free some room",
+    errno.EACCES: "No permission to write there: copy the course to a folder of your own",
+    errno.EROFS: "The folder is read-only: copy the course to a folder of your own",
+}
+INTERRUPTED = 130  # as a shell counts Ctrl-C
 
 
 def main(kind):
@@ -24,38 +35,41 @@ def main(kind):
         sys.exit(
             "This is Python %d.%d (%s); the course needs 3.11 or newer.\n"
             "Install one (apt install python3.11, brew install python@3.13, or python.org) and\n"
-            "name it: make book PYTHON=python3.11" % (*sys.version_info[:2], sys.executable)
+            "name it: make book PYTHON=python3.11"
+            % (sys.version_info[0], sys.version_info[1], sys.executable)
         )
-    stamp = VENV / (".installed-" + kind)
-    wanted = fingerprint(kind)
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
+    if installed(kind):
         return
     check_room(kind)
+    with alone():
+        if not installed(kind):  # by the one that we waited for
+            install(kind)
+
+
+def installed(kind):
+    return PYTHON.exists() and stamp(kind).exists() and stamp(kind).read_text() == fingerprint(kind)
+
+
+def install(kind):
+    wanted = fingerprint(kind)
     if not PYTHON.exists() or not works(PYTHON):
         create()
-    print(
-        "Installing",
-        "the site's packages" if kind == "site" else "all packages",
-        "into .venv …",
-        flush=True,
-    )
+    what = "the site's packages" if kind == "site" else "all packages"
+    print("Installing", what, "into .venv …", flush=True)
     requirements = REQUIREMENTS[kind]
     if kind == "all" and sys.platform == "linux" and not has_torch():
         # PyPI's Linux torch brings several GB of CUDA; PyTorch's CPU index does not. If it
         # cannot be reached, the next step takes the other one.
-        pip(
-            "--retries",
-            "1",
-            "--no-deps",
-            "--extra-index-url",
-            CPU_TORCH,
-            pinned("torch", requirements),
-            check=False,
-        )
+        torch = pinned("torch", requirements)
+        pip("--retries", "1", "--no-deps", "--extra-index-url", CPU_TORCH, torch, check=False)
     pip("-r", str(requirements))
     if kind == "all":
         pip("--no-deps", "--no-build-isolation", "-e", str(ROOT))
-    stamp.write_text(wanted)
+    stamp(kind).write_text(wanted)
+
+
+def stamp(kind):
+    return VENV / (".installed-" + kind)
 
 
 def fingerprint(kind):
@@ -84,33 +98,22 @@ def check_room(kind):
 def create():
     print("Creating .venv with Python %d.%d …" % sys.version_info[:2], flush=True)
     shutil.rmtree(str(VENV), ignore_errors=True)
-    result = subprocess.run(
-        [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True
-    )
-    if result.returncode:
+    code, said = called([sys.executable, "-m", "venv", str(VENV)])
+    if code:
         shutil.rmtree(str(VENV), ignore_errors=True)
         sys.exit(
-            result.stdout
-            + result.stderr
-            + "\nPython could not create a virtual environment (above).\n"
+            said + "\nPython could not create a virtual environment (above).\n"
             "On Debian and Ubuntu: apt install python%d.%d-venv, then run the command again."
             % sys.version_info[:2]
         )
 
 
 def works(python):
-    return (
-        subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode == 0
-    )
+    return called([str(python), "-m", "pip", "--version"])[0] == 0
 
 
 def has_torch():
-    return (
-        subprocess.run(
-            [str(PYTHON), "-m", "pip", "show", "-q", "torch"], capture_output=True
-        ).returncode
-        == 0
-    )
+    return called([str(PYTHON), "-m", "pip", "show", "-q", "torch"])[0] == 0
 
 
 def pinned(package, requirements):
@@ -121,10 +124,11 @@ def pinned(package, requirements):
 
 
 def pip(*arguments, check=True):
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "-q", *arguments]
-    if subprocess.run(command).returncode and check:
+    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
+    code, said = called(command + list(arguments))
+    if code and check:
         sys.exit(
-            "\npip could not install the packages (its own message is above).\n"
+            said + "\npip could not install the packages (its own message is above).\n"
             "No network: connect and run the same command again; what was fetched is kept.\n"
             "'No space left on device': the packages need %.1f GB.\n"
             "A broken environment: delete the folder .venv and run the command again."
@@ -132,5 +136,75 @@ def pip(*arguments, check=True):
         )
 
 
+def called(command, output=None, **options):
+    """Run a command and return its exit code and what it said, unless that goes to `output`."""
+    with contextlib.ExitStack() as stack:
+        log = output or stack.enter_context(tempfile.TemporaryFile())
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **options
+        )
+        try:
+            child.wait()
+        except BaseException:
+            # Ctrl-C reached the child as well: let it tidy up, but not for long.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(5)
+            child.kill()
+            child.wait()
+            raise
+        if output:
+            return child.returncode, ""
+        log.seek(0)
+        return child.returncode, log.read().decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def alone():
+    """Wait until no other command installs or builds in this checkout.
+
+    The system gives the lock back when its holder ends, however it ends.
+    """
+    with LOCK.open("ab") as file:
+        waited = False
+        while not locked(file):
+            if not waited:
+                print("Another make is running here; waiting for it …", flush=True)
+            waited = True
+            time.sleep(0.2)
+        yield
+
+
+def locked(file):
+    """Try to take the lock. It goes with the file: closing gives it back."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass  # a disk that knows no locks: as good as alone
+    return True
+
+
+def plainly(command, *arguments, kept="What was fetched is kept"):
+    """Run a command; on Ctrl-C, or when the disk refuses, say so in a line and no traceback."""
+    try:
+        command(*arguments)
+    except KeyboardInterrupt:
+        print("\nStopped. %s: run the command again to go on." % kept, file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno not in ADVICE:
+            raise
+        sys.exit("%s\n%s and run the command again. %s." % (error, ADVICE[error.errno], kept))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    plainly(main, sys.argv[1])

@@ -46,15 +46,7 @@ def skip(app, what, name, obj, skipped, options):
     return name not in named if named is not None else skipped or not documented
 
 
-def outdated(app, env, added, changed, removed):
-    """Rebuild the page when the source is newer: Sphinx does not know that it depends on it."""
-    newest = max(path.stat().st_mtime for path in [package(app), *package(app).rglob("*.py")])
-    read = env.all_docs.get(PAGE)  # microseconds
-    return [PAGE] if read and newest * 1e6 > read else []
-
-
 def setup(app):
     app.connect("source-read", fill)
     app.connect("autodoc-skip-member", skip)
-    app.connect("env-get-outdated", outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""What every page needs and no setting offers: vendored files, icons without a script, rebuilding in time."""
+"""What every page needs and no setting offers: icons without a script, sound HTML, a front page."""
 
 import re
 import shutil
@@ -52,9 +52,7 @@ def icon_rules():
         yield f'.fa-{name} {{ --icon: url("data:image/svg+xml,{quote(svg)}"); }}'
 
 
-def add_vendored(app):
-    # Not in `_static`: Jupyter Book would load every style sheet in there on every page.
-    app.config.html_static_path.append(str(Path(app.srcdir, "site", "vendor")))
+def draw_icons(app):
     static = Path(app.outdir, "_static")
     static.mkdir(parents=True, exist_ok=True)
     (static / "icons.css").write_text(MASK + "\n".join(icon_rules()) + "\n", encoding="utf-8")
@@ -69,43 +67,17 @@ def mend(app, pagename, templatename, context, doctree):
     context["body"] = re.sub(r' role="(?:doc-biblioentry|list)"(?=[^>]*>)', "", body)
 
 
-def tidy(app, exception):
-    if exception is not None:
-        return
-    out = Path(app.outdir)
-    # A rebuilt folder keeps the pages of what is gone by now.
-    for path in out.rglob("*.html"):
-        name = path.relative_to(out).with_suffix("").as_posix()
-        if name.startswith("_modules/"):
-            kept = (
-                name == "_modules/index"
-                or ".".join(Path(name).parts[1:]) in app.env.autoapi_objects
-            )
-        else:
-            kept = name in app.env.found_docs or name == "search" or name.startswith("_static/")
-        if not kept:
-            path.unlink()
-    # The front page as it is: else `index.html` is a redirect, which has neither title nor language.
-    shutil.copyfile(out / f"{app.config.master_doc}.html", out / "index.html")
-
-
-def outdated(app, env, added, changed, removed):
-    """Read everything again when the site's own code is newer: Sphinx watches pages and settings only."""
-    site = Path(app.srcdir, "site")
-    newest = max(
-        path.stat().st_mtime
-        for part in ("ext", "templates")
-        for path in site.joinpath(part).rglob("*.*")
-    )
-    return [name for name, read in env.all_docs.items() if newest * 1e6 > read]
+def front_page(app, exception):
+    # The page as it is: else `index.html` is a redirect, which has neither title nor language.
+    if exception is None:
+        out = Path(app.outdir)
+        shutil.copyfile(out / f"{app.config.master_doc}.html", out / "index.html")
 
 
 def setup(app):
     # Jupyter Book sets an option of sphinx_comments, which we do not load.
     app.add_config_value("comments_config", {}, "")
-    app.add_css_file("icons.css")
-    app.connect("builder-inited", add_vendored)
+    app.connect("builder-inited", draw_icons)
     app.connect("html-page-context", mend)
-    app.connect("build-finished", tidy)
-    app.connect("env-get-outdated", outdated)
+    app.connect("build-finished", front_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
