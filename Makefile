@@ -59,7 +59,7 @@ format:
 
 # torch is pinned by hand: PyPI's Linux wheels bring CUDA, which the lock leaves out.
 lock:
-	@$(PYTHON) tools/lock.py
+	@$(PYTHON) tools/pin.py
 
 address:
 	@$(PYTHON) tools/address.py $(URL)

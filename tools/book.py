@@ -74,6 +74,7 @@ def build():
         shutil.rmtree(WORK, ignore_errors=True)
         sys.exit(message)
     (WORK / "_build" / "html").rename(new)
+    (new / ".buildinfo").unlink(missing_ok=True)  # Sphinx's own, for the next build
     if SITE.exists():
         SITE.rename(old)
     new.rename(SITE)

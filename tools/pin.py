@@ -15,30 +15,31 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
 CUDA = re.compile(r"(nvidia|cuda)-[\w-]+|triton")
+COMPILE = "uv pip compile --universal --fork-strategy fewest --python-version 3.11 --no-annotate --no-header --quiet"
 
 
 def main():
     if not shutil.which("uv"):
         sys.exit("make lock needs uv: pip install uv")
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
     tests = [line for line in extras["tests"] if not line.startswith("seven-norms")]
     everything = compiled([TORCH, "numpy", *extras["experiments"], *extras["book"], *tests])
     everything = [line for line in everything if not CUDA.match(line)]
+    site = compiled(extras["book"], constraints=everything)
     write(ROOT / "requirements.txt", everything)
-    write(ROOT / "site" / "requirements.txt", compiled(extras["book"], constraints=everything))
+    write(ROOT / "site" / "requirements.txt", site)
 
 
 def compiled(requirements, constraints=()):
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write("\n".join(constraints))
-        file.flush()
-        command = ["uv", "pip", "compile", "--universal", "--fork-strategy", "fewest"]
-        command += ["--python-version", "3.11", "--no-annotate", "--no-header", "--quiet"]
-        text = "\n".join(requirements)
+    """Return the pinned lines of the requirements and all that they need."""
+    # A named folder: on Windows a named temporary file cannot be opened a second time.
+    with tempfile.TemporaryDirectory() as folder:
+        wanted, limits = Path(folder, "wanted.in"), Path(folder, "limits.txt")
+        wanted.write_text("\n".join(requirements), encoding="utf-8")
+        limits.write_text("\n".join(constraints), encoding="utf-8")
         result = subprocess.run(
-            [*command, "-c", file.name, "-"], input=text, text=True, capture_output=True
+            [*COMPILE.split(), "-c", str(limits), str(wanted)], capture_output=True, text=True
         )
     if result.returncode:
         sys.exit(result.stderr)
@@ -46,9 +47,10 @@ def compiled(requirements, constraints=()):
 
 
 def write(path, lines):
-    old = path.read_text().splitlines() if path.exists() else []
+    """Write the lines below the comment that the file begins with."""
+    old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     header = [line for line in old if line.startswith("#")]
-    path.write_text("\n".join([*header, *lines]) + "\n")
+    path.write_text("\n".join([*header, *lines]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
