@@ -16,3 +16,17 @@ def _seed():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the table of mutants, whichever process has judged them."""
+    reports = [
+        report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)
+    ]
+    lines = [
+        line for report in reports for name, line in report.user_properties if name == "mutant"
+    ]
+    if lines:
+        terminalreporter.section("mutants and the test that killed them")
+        for line in sorted(lines):
+            terminalreporter.line(line)

@@ -1,48 +1,20 @@
 """The suite proves itself: every faulty version of the package fails at least one test."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import mutants
 import pytest
-from mutants import Mutant, judge
+from mutants import Mutant, Verdict, judge
 
 MUTANTS = mutants.load()
-ALL_TESTS = tuple(sorted({test for mutant in MUTANTS for test in mutant.tests}))
+ALL_TESTS = sorted({test for mutant in MUTANTS for test in mutant.tests})
+SLOW_TESTS = tuple(sorted({test for mutant in MUTANTS if mutant.slow for test in mutant.tests}))
 slow_run = [pytest.mark.mutants, pytest.mark.timeout(600)]
 
 
-class Verdicts:
-    """Judges the selected mutants, two at a time, and prints who killed whom."""
-
-    def __init__(self, selected):
-        self.pool = ThreadPoolExecutor(2)
-        self.futures = {}
-        for test in selected:
-            mutant = test.callspec.params["mutant"]
-            self.futures[mutant.name] = self.pool.submit(judge, mutant)
-
-    def __getitem__(self, name):
-        return self.futures[name].result()
-
-    def pytest_terminal_summary(self, terminalreporter):
-        terminalreporter.section("mutants and the test that killed them")
-        for name, future in self.futures.items():
-            if future.done() and future.exception() is None:
-                verdict = future.result()
-                killer = ", ".join(verdict.failed) or "NONE"
-                terminalreporter.line(f"{name:58} {verdict.seconds:5.1f} s  {killer}")
-
-
-@pytest.fixture(scope="module")
-def verdicts(request):
-    selected = [
-        item for item in request.session.items if "mutant" in getattr(item, "fixturenames", ())
-    ]
-    verdicts = Verdicts(selected)
-    request.config.pluginmanager.register(verdicts)
-    yield verdicts
-    verdicts.pool.shutdown(cancel_futures=True)
+@pytest.fixture
+def memory(request):
+    return request.config.cache.mkdir("mutants")
 
 
 def complaint(mutant, verdict):
@@ -61,8 +33,12 @@ def complaint(mutant, verdict):
 @pytest.mark.parametrize(
     "mutant", [pytest.param(mutant, id=mutant.name, marks=slow_run) for mutant in MUTANTS]
 )
-def test_killed(mutant, verdicts):
-    message = complaint(mutant, verdicts[mutant.name])
+def test_killed(mutant, memory, record_property):
+    verdict = mutants.remembered(mutant, memory)
+    killer = ", ".join(verdict.failed) or "NONE"
+    when = "cached  " if verdict.cached else f"{verdict.seconds:5.1f} s "
+    record_property("mutant", f"{mutant.name:58} {when} {killer}")  # for the table at the end
+    message = complaint(mutant, verdict)
     assert not message, message
 
 
@@ -75,12 +51,21 @@ NO_CHANGE = Mutant(
 
 @pytest.mark.mutants
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("slow", [False, True], ids=["quick", "slow"])
-def test_without_a_defect_every_test_passes(slow):
-    verdict = judge(replace(NO_CHANGE, tests=ALL_TESTS, slow=slow), timeout=500)
+@pytest.mark.parametrize("tests", ALL_TESTS)
+def test_without_a_defect_every_test_passes(tests):
+    verdict = judge(replace(NO_CHANGE, tests=(tests,)), timeout=500)
     assert not verdict.broken
     assert not verdict.failed
-    assert verdict.passed >= (3 if slow else 1000)
+    assert verdict.passed >= 10
+
+
+@pytest.mark.mutants
+@pytest.mark.timeout(600)
+def test_without_a_defect_every_slow_test_passes():
+    verdict = judge(replace(NO_CHANGE, tests=SLOW_TESTS, slow=True), timeout=500)
+    assert not verdict.broken
+    assert not verdict.failed
+    assert verdict.passed >= len(SLOW_TESTS)
 
 
 @pytest.mark.mutants
@@ -119,3 +104,86 @@ def test_a_patch_that_does_not_fit_once_is_refused():
     for source in ("", "import torch\nimport torch\n"):
         with pytest.raises(ValueError, match=r"occurs [02] times in checks\.py, not once"):
             NO_CHANGE.patched(source)
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Count the runs instead of running; each is a kill, unless the list of answers says otherwise."""
+    monkeypatch.delenv("CI", raising=False)
+    runs = []
+    answers = [Verdict(failed=("test_x.py::test_y",), seconds=2.0)]
+    monkeypatch.setattr(mutants, "judge", lambda mutant: runs.append(mutant) or answers[-1])
+    return runs, answers
+
+
+def test_a_kill_is_remembered_until_the_patch_changes(judged, tmp_path):
+    runs, answers = judged
+    assert mutants.remembered(NO_CHANGE, tmp_path) == answers[0]
+    again = mutants.remembered(NO_CHANGE, tmp_path)
+    assert (again.killed, again.cached, len(runs)) == (True, True, 1)
+    assert not mutants.remembered(replace(NO_CHANGE, new="import torch  \n"), tmp_path).cached
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["src/norms/sub/file.py", "tests/sub/test_file.py", "tests/twins.py", "tests/sub/checks.py"],
+)
+def test_a_kill_is_forgotten_when_a_file_behind_it_changes(judged, tmp_path, monkeypatch, changed):
+    runs, _ = judged
+    for name in ("src/norms/sub/file.py", "tests/sub/test_file.py", "tests/twins.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a")
+    monkeypatch.setattr(mutants, "PACKAGE", tmp_path / "src" / "norms")
+    monkeypatch.setattr(mutants, "TESTS", tmp_path / "tests")
+    mutant = replace(NO_CHANGE, file="sub/file.py", tests=("sub/test_file.py",))
+    for _ in range(2):
+        mutants.remembered(mutant, tmp_path)
+    assert len(runs) == 1
+    (tmp_path / changed).write_text("b")
+    assert not mutants.remembered(mutant, tmp_path).cached
+    (tmp_path / "tests" / "test_other.py").write_text("b")
+    assert mutants.remembered(mutant, tmp_path).cached
+
+
+@pytest.mark.parametrize("answer", [Verdict(passed=3), Verdict(failed=("t",), broken="a crash")])
+def test_only_kills_are_remembered(judged, tmp_path, answer):
+    runs, answers = judged
+    answers.append(answer)
+    for _ in range(2):
+        assert mutants.remembered(NO_CHANGE, tmp_path) == answer
+    assert len(runs) == 2
+
+
+def test_in_ci_all_are_judged(judged, tmp_path, monkeypatch):
+    runs, _ = judged
+    mutants.remembered(NO_CHANGE, tmp_path)
+    monkeypatch.setenv("CI", "true")
+    assert not mutants.remembered(NO_CHANGE, tmp_path).cached
+    assert len(runs) == 2
+
+
+@pytest.mark.mutants
+def test_the_copy_is_tested_in_folders_and_in_other_processes(tmp_path, monkeypatch):
+    """A defect below experiments/ is seen by a test below a folder, and by what that test starts."""
+    test = tmp_path / "sub" / "test_copy.py"
+    test.parent.mkdir()
+    test.write_text(
+        "import subprocess, sys\n"
+        "from norms.experiments import timing\n"
+        "def test_here():\n"
+        "    assert hasattr(timing, 'DEFECT')\n"
+        "def test_elsewhere():\n"
+        "    code = 'from norms.experiments import timing; timing.DEFECT'\n"
+        "    subprocess.run([sys.executable, '-c', code], check=True)\n"
+    )
+    source = (mutants.PACKAGE / "experiments" / "timing.py").read_text(encoding="utf-8")
+    mutant = replace(
+        NO_CHANGE,
+        file="experiments/timing.py",
+        old=source,
+        new=source + "DEFECT = True\n",
+        tests=(str(test),),
+    )
+    verdict = judge(mutant)
+    assert (verdict.failed, verdict.broken, verdict.passed) == ([], "", 2)

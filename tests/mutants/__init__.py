@@ -5,6 +5,7 @@ text that takes its place. A suite that passes one of them would have passed the
 """
 
 import contextlib
+import hashlib
 import json
 import multiprocessing
 import os
@@ -24,11 +25,11 @@ class Mutant:
     """A defect: in ``file``, ``old`` becomes ``new``."""
 
     name: str
-    file: str
+    file: str  # below src/norms, such as "moments.py" or "experiments/sweep.py"
     old: str
     new: str
     seen: str  # where the field had it
-    tests: tuple[str, ...]  # the test files that must find it, in the order they are tried
+    tests: tuple[str, ...]  # the test files below tests/ that must find it, in the order tried
     slow: bool = False  # only a slow test can find it
 
     def patched(self, source):
@@ -50,6 +51,11 @@ class Verdict:
     passed: int = 0
     broken: str = ""  # why this run proves nothing: an import error, a crash, a timeout
     seconds: float = 0.0
+    cached: bool = False  # judged in an earlier run, and nothing has changed since
+
+    @property
+    def killed(self):
+        return bool(self.failed) and not self.broken
 
 
 def load():
@@ -62,16 +68,49 @@ def load():
     return mutants
 
 
+def remembered(mutant, memory):
+    """Judge a mutant, or recall its kill if neither its file nor its tests have changed.
+
+    Only kills are kept, one file each in the folder ``memory``. In CI all are judged.
+    """
+    file = memory / f"{mutant.name}.json"
+    key = fingerprint(mutant)
+    if file.exists() and not os.environ.get("CI"):
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept.pop("key") == key:
+            return Verdict(**kept, cached=True)
+    file.unlink(missing_ok=True)
+    verdict = judge(mutant)
+    if verdict.killed:
+        kept = {"key": key, "failed": verdict.failed, "seconds": verdict.seconds}
+        file.write_text(json.dumps(kept), encoding="utf-8")
+    return verdict
+
+
+def fingerprint(mutant):
+    """Hash the patch, the file it changes, its tests, and what all tests share."""
+    digest = hashlib.sha256(repr(mutant).encode())
+    tests = [TESTS / test for test in mutant.tests]
+    folders = {TESTS, TESTS / "mutants", *(test.parent for test in tests)}
+    found = sorted(path for folder in folders for path in folder.glob("*.py"))
+    shared = [path for path in found if not path.name.startswith("test_")]
+    for path in [PACKAGE / mutant.file, *tests, *shared]:
+        digest.update(path.relative_to(TESTS.parent).as_posix().encode() + b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def judge(mutant, timeout=120):
     """Run the mutant's tests against a copy of the package that has the defect."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        copy = Path(folder) / "norms"
+        folder = Path(folder).resolve()  # as Python names the modules it imports from it
+        copy = folder / "norms"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         file = copy / mutant.file
         file.write_text(mutant.patched(file.read_text(encoding="utf-8")), encoding="utf-8")
-        report = Path(folder) / "report.json"
+        report = folder / "report.json"
         speed = "slow" if mutant.slow else "not slow"
-        child = _context().Process(target=_run, args=(folder, report, mutant.tests, speed))
+        child = _context().Process(target=_run, args=(str(folder), report, mutant.tests, speed))
         child.start()
         child.join(timeout)
         if child.exitcode is None:
@@ -97,6 +136,7 @@ def _context():
 def _run(folder, report, tests, speed):
     """In the child: put the copy before the package, run pytest, write what happened."""
     sys.path.insert(0, folder)
+    os.environ["PYTHONPATH"] = folder  # for the processes that a test starts
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # half of a second, each time
     import pytest
 
