@@ -1,4 +1,4 @@
-"""Batch norm, held against torch, autograd, central differences and its paper."""
+"""Batch norm, compared with torch, autograd, central differences and its paper."""
 
 import copy
 import itertools
@@ -13,12 +13,20 @@ from torch.testing import assert_close
 from twins import (
     DTYPES,
     F64,
+    assert_a_frozen_gain_gets_no_gradient,
     assert_checkpoints_load_both_ways,
     assert_compiled_equals_eager,
     assert_conversion_equals_torch,
     assert_copies_are_independent_and_equal,
+    assert_digits_are_kept_far_from_zero,
+    assert_ensembles_by_vmap,
     assert_layout_does_not_matter,
     assert_near_float64,
+    assert_nothing_is_overwritten,
+    assert_numpy_backward_is_computed_in_float32,
+    assert_numpy_functions_keep_the_dtype,
+    assert_numpy_functions_overwrite_nothing,
+    assert_numpy_functions_take_an_empty_batch,
     assert_off_by_one_rounding,
     assert_per_sample_gradients,
     assert_same,
@@ -26,12 +34,14 @@ from twins import (
     assert_trains_the_same,
     both_modes,
     both_refuse,
+    convolutional_network,
     differentiable,
     dtype_or_refusal,
     every_conversion,
     every_half,
     every_layout,
     float64_reference,
+    graph_size,
     kept,
     needs_compiler,
     seen,
@@ -59,10 +69,6 @@ def random_arrays(rng, shape):
     """Draw x, dy, gamma, beta."""
     channels = (shape[1],)
     return (rng.normal(size=s) for s in (shape, shape, channels, channels))
-
-
-def per_channel(vector, x):
-    return vector.reshape(1, -1, *[1] * (x.ndim - 2))
 
 
 def space(x):
@@ -141,14 +147,8 @@ def test_layer_equals_torch_forward_and_back(name, shape, options, training):
     assert_same(seen(ours, x, dy), seen(theirs, x, dy))
 
 
-def test_frozen_parameters_get_no_gradient():
-    ours, _ = twins("BatchNorm1d", 3)
-    ours.weight.requires_grad_(False)
-    x = torch.randn(4, 3, dtype=F64, requires_grad=True)
-    ours(x).square().sum().backward()
-    assert ours.weight.grad is None
-    assert x.grad is not None
-    assert ours.bias.grad is not None
+def test_a_frozen_gain_gets_no_gradient():
+    assert_a_frozen_gain_gets_no_gradient(twins("BatchNorm1d", 3)[0], torch.randn(4, 3, dtype=F64))
 
 
 # 4. Central differences
@@ -170,82 +170,22 @@ REFUSED = {
     "1 dimension": ("1d", {}, torch.ones(3), "te", ("1D", r"\(3,\)", r"\(N, C\) or \(N, C, L\)")),
     "4 dimensions in 1d": ("1d", {}, torch.ones(2, 3, 4, 4), "te", ("4D", "2D or 3D", "give it")),
     "3 dimensions in 2d": ("2d", {}, torch.ones(2, 3, 4), "te", ("3D", "4D", r"\(N, C, H, W\)")),
-    "4 dimensions in 3d": (
-        "3d",
-        {},
-        torch.ones(2, 3, 4, 4),
-        "te",
-        ("4D", "5D", r"\(N, C, D, H, W\)"),
-    ),
+    "4 dimensions in 3d": ("3d", {}, torch.ones(2, 3, 4, 4), "te", ("4D", "5D", r"\(N, C, D, H, W\)")),
     "channels": ("1d", {}, torch.ones(4, 5), "te", (r"\(4, 5\)", "5 channels", "built for 3")),
     "one channel": ("1d", {}, torch.ones(4, 1), "te", (r"\(4, 1\)", "1 channels", "built for 3")),
-    "channels, no gain": (
-        "1d",
-        {"affine": False},
-        torch.ones(4, 5),
-        "te",
-        ("running_mean", "5", "3"),
-    ),
-    "channels, no statistics": (
-        "1d",
-        {"track_running_stats": False},
-        torch.ones(4, 5),
-        "te",
-        ("weight", "5", "3"),
-    ),
-    "integers": (
-        "1d",
-        {},
-        torch.ones(4, 3, dtype=torch.int64),
-        "te",
-        ("int64", "floating", "float()"),
-    ),
-    "booleans": (
-        "1d",
-        {},
-        torch.ones(4, 3, dtype=torch.bool),
-        "te",
-        ("bool", "floating", "float()"),
-    ),
-    "complex": (
-        "1d",
-        {},
-        torch.ones(4, 3, dtype=torch.complex64),
-        "te",
-        ("complex64", "real numbers"),
-    ),
+    "channels, no gain": ("1d", {"affine": False}, torch.ones(4, 5), "te", ("running_mean", "5", "3")),
+    "channels, no statistics": ("1d", {"track_running_stats": False}, torch.ones(4, 5), "te", ("weight", "5", "3")),
+    "integers": ("1d", {}, torch.ones(4, 3, dtype=torch.int64), "te", ("int64", "floating", "float()")),
+    "booleans": ("1d", {}, torch.ones(4, 3, dtype=torch.bool), "te", ("bool", "floating", "float()")),
+    "complex": ("1d", {}, torch.ones(4, 3, dtype=torch.complex64), "te", ("complex64", "real numbers")),
     "one value": ("1d", {}, torch.ones(1, 3), "t", (r"\(1, 3\)", "more than 1 value", "drop_last")),
-    "one pixel": (
-        "2d",
-        {},
-        torch.ones(1, 3, 1, 1),
-        "t",
-        (r"1, 1\)", "more than 1 value", "eval()"),
-    ),
-    "one value, no statistics": (
-        "1d",
-        {"track_running_stats": False},
-        torch.ones(1, 3),
-        "t",
-        (r"\(1, 3\)", "more than 1 value", "larger batch"),
-    ),
+    "one pixel": ("2d", {}, torch.ones(1, 3, 1, 1), "t", (r"1, 1\)", "more than 1 value", "eval()")),
+    "one value, no statistics": ("1d", {"track_running_stats": False}, torch.ones(1, 3), "t", (r"\(1, 3\)", "more than 1 value", "larger batch")),
     "eps of zero": ("1d", {"eps": 0.0}, torch.ones(4, 3), "t", ("eps", "0.0", "1e-5")),
-    "eps of zero, no statistics": (
-        "1d",
-        {"eps": 0.0, "track_running_stats": False},
-        torch.ones(4, 3),
-        "te",
-        ("eps", "positive", "1e-5"),
-    ),
+    "eps of zero, no statistics": ("1d", {"eps": 0.0, "track_running_stats": False}, torch.ones(4, 3), "te", ("eps", "positive", "1e-5")),
     "negative eps": ("1d", {"eps": -1e-5}, torch.ones(4, 3), "te", ("eps", "-1e-05", "1e-5")),
-    "mixed dtypes": (
-        "1d",
-        {},
-        torch.ones(4, 3, dtype=F64),
-        "te",
-        ("float64", "weight torch.float32"),
-    ),
-}
+    "mixed dtypes": ("1d", {}, torch.ones(4, 3, dtype=F64), "te", ("float64", "weight torch.float32")),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -349,11 +289,10 @@ def test_an_empty_batch_is_counted_and_changes_nothing(name, shape, momentum, op
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 3, 0)], ids=str)
 def test_numpy_functions_take_an_empty_batch(shape):
-    y, cache = batch_norm_forward(np.zeros(shape), np.ones(3), np.ones(3))
-    dx, dgamma, dbeta = batch_norm_backward(y, cache)
-    assert y.shape == dx.shape == shape
-    assert not dgamma.any()
-    assert not dbeta.any()
+    parameters = np.ones((2, 3))
+    assert_numpy_functions_take_an_empty_batch(
+        batch_norm_forward, batch_norm_backward, shape, *parameters
+    )
 
 
 @pytest.mark.parametrize(
@@ -395,25 +334,28 @@ def test_numpy_functions_check_every_argument():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_numpy_functions_keep_the_dtype(dtype, rng):
     x, dy, gamma, beta = (a.astype(dtype) for a in random_arrays(rng, (4, 3, 5)))
-    y, cache = batch_norm_forward(x, gamma, beta)
-    assert y.dtype == dtype
-    assert {gradient.dtype for gradient in batch_norm_backward(dy, cache)} == {np.dtype(dtype)}
+    assert_numpy_functions_keep_the_dtype(
+        batch_norm_forward, batch_norm_backward, x, dy, gamma, beta
+    )
     assert batch_norm_inference(x, gamma, beta, gamma, gamma**2).dtype == dtype
 
 
 def test_numpy_backward_computes_half_precision_in_float32(rng):
     """A gain of 300 times a gradient of size 300 does not fit float16, nor does a sum over 1,000 rows."""
-    x, dy = (a.astype(np.float16) for a in rng.normal(size=(2, 1000, 8)))
-    gamma, beta = np.full(8, 300, np.float32), np.ones(8, np.float32)
-    x, dy = 300 * x, 300 * dy
-    exact = batch_norm_backward(
-        dy.astype(float), batch_norm_forward(*(a.astype(float) for a in (x, gamma, beta)))[1]
+    x, dy = 300 * rng.normal(size=(2, 1000, 8)).astype(np.float16)
+    parameters = np.full(8, 300, np.float32), np.ones(8, np.float32)
+    assert_numpy_backward_is_computed_in_float32(
+        batch_norm_forward, batch_norm_backward, x, dy, *parameters
     )
-    for got, right in zip(
-        batch_norm_backward(dy, batch_norm_forward(x, gamma, beta)[1]), exact, strict=True
-    ):
-        size = np.abs(right).max()
-        np.testing.assert_allclose(got, right, rtol=0.51 * 2**-10, atol=1e-5 * size)
+
+
+@both_modes
+@every_option
+def test_nothing_given_is_overwritten(options, training, rng):
+    ours, _ = twins("BatchNorm1d", 3, training=training, dtype=torch.float32, **options)
+    assert_nothing_is_overwritten(ours, *torch.randn(2, 4, 3))
+    arrays = random_arrays(rng, (4, 3))
+    assert_numpy_functions_overwrite_nothing(batch_norm_forward, batch_norm_backward, *arrays)
 
 
 @pytest.mark.parametrize("name", ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"])
@@ -466,21 +408,12 @@ def test_mode_is_module_training_and_not_gradient_mode():
 
 
 def test_running_statistics_carry_no_graph():
-    def graph_size(node):
-        seen, stack = set(), [node]
-        while stack:
-            node = stack.pop()
-            if node is not None and node not in seen:
-                seen.add(node)
-                stack.extend(parent for parent, _ in node.next_functions)
-        return len(seen)
-
     layer = norms.BatchNorm1d(3)
     buffers = dict(layer.named_buffers())
     sizes = []
     for _ in range(3):
         y = layer(torch.randn(4, 3, requires_grad=True) * 2)
-        sizes.append(graph_size(y.grad_fn))
+        sizes.append(graph_size(y))
         for buffer in layer.buffers():
             assert not buffer.requires_grad
             assert buffer.grad_fn is None
@@ -489,30 +422,24 @@ def test_running_statistics_carry_no_graph():
     assert all(buffer is buffers[name] for name, buffer in layer.named_buffers())
 
 
-def stop_tracking(layer):
-    layer.track_running_stats = False
-
-
-def drop_statistics(layer):  # as torch.func.replace_all_batch_norm_modules_ does
-    layer.track_running_stats = False
-    layer.running_mean = layer.running_var = layer.num_batches_tracked = None
-
-
-def drop_buffers(layer):
-    layer.running_mean = layer.running_var = None
-
-
-def drop_count(layer):
-    layer.num_batches_tracked = None
+DROPPED = dict.fromkeys(("running_mean", "running_var"))
+SWITCHED_OFF = {
+    "tracking": {"track_running_stats": False},
+    "buffers": DROPPED,
+    "count": {"num_batches_tracked": None},
+    # as torch.func.replace_all_batch_norm_modules_ does
+    "all": {"track_running_stats": False, "num_batches_tracked": None, **DROPPED},
+}
 
 
 @both_modes
-@pytest.mark.parametrize("change", [stop_tracking, drop_statistics, drop_buffers, drop_count])
-def test_statistics_switched_off_later_are_off_as_in_torch(change, training):
+@pytest.mark.parametrize("changes", SWITCHED_OFF.values(), ids=SWITCHED_OFF)
+def test_statistics_switched_off_later_are_off_as_in_torch(changes, training):
     ours, theirs = twins("BatchNorm1d", 3, training=training)
     x, dy = torch.randn(4, 3, dtype=F64), torch.randn(4, 3, dtype=F64)
     for layer in (ours, theirs):
-        change(layer)
+        for name, value in changes.items():
+            setattr(layer, name, value)
     assert_same(seen(ours, x, dy), seen(theirs, x, dy))
 
 
@@ -534,13 +461,8 @@ def test_resets_equal_torch(options):
 def test_training_keeps_its_digits_far_from_zero(offset):
     ours, _ = twins("BatchNorm2d", 3, dtype=torch.float32)
     x, dy = offset + torch.randn(16, 3, 8, 8), torch.randn(16, 3, 8, 8)
-    expected = float64_reference(ours, x, dy)
-    result = seen(ours, x, dy)
-    # The mean of 1024 values is right to a few roundings of size offset * 2^-24, and y moves with
-    # it (torch's as much). E[x^2] - E[x]^2 is off by offset^2 * 2^-24: 0.5 and 6, for a variance of 1.
-    tolerance = abs(offset) * 2**-20
-    for key in ("y", "dx", "running_mean", "running_var"):
-        assert_close(result[key].double(), expected[key], rtol=0, atol=tolerance)
+    keys = ("y", "dx", "running_mean", "running_var")
+    assert_digits_are_kept_far_from_zero(ours, x, dy, keys)
 
 
 @pytest.mark.parametrize("offset", [3e3, 1e4, -1e4])
@@ -660,6 +582,14 @@ def test_per_sample_gradients_by_vmap(options):
     assert_per_sample_gradients(ours, theirs, torch.randn(5, 3, 4, 4, dtype=F64))
 
 
+@both_modes
+@every_option
+def test_ensembles_by_vmap(options, training):
+    """Of parameters and buffers stacked by ``torch.func.stack_module_state``."""
+    pairs = [twins("BatchNorm2d", 3, training=training, **options) for _ in range(4)]
+    assert_ensembles_by_vmap(pairs, *torch.randn(2, 4, 5, 3, 2, 2, dtype=F64))
+
+
 def test_vmap_refuses_running_statistics_that_samples_would_fight_over():
     x = torch.randn(2, 4, 3, dtype=F64)
     for layer in twins("BatchNorm1d", 3):
@@ -688,25 +618,9 @@ def test_conversion_equals_torch(convert):
     assert_conversion_equals_torch(*twins("BatchNorm1d", 3), convert, (4, 3))
 
 
-def small_network(library):
-    torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, bias=False),
-        library.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, stride=2),
-        library.BatchNorm2d(8, momentum=None),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(72, 16),
-        library.BatchNorm1d(16, affine=False),
-        nn.Linear(16, 5),
-    ).double()
-
-
 def test_a_network_trains_the_same_with_our_layers_in_place_of_torchs():
     x, labels = torch.randn(64, 3, 10, 10, dtype=F64), torch.randint(5, (64,))
-    assert_trains_the_same(small_network(norms), small_network(nn), x, labels, lr=0.1)
+    assert_trains_the_same(*map(convolutional_network, (norms, nn)), x, labels, lr=0.1)
 
 
 @pytest.mark.parametrize("options", OPTIONS[:3], ids=str)

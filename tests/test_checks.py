@@ -1,4 +1,4 @@
-"""What the norms refuse, one check at a time; each norm's own test holds it against torch."""
+"""What the norms refuse, one check at a time; each norm's own test compares it with torch."""
 
 import re
 
@@ -24,29 +24,29 @@ ACCEPTED = {
         (np.ones((4, 5, 3)), np.ones((4, 5, 3)), "gamma"),
         ([1.0, 2.0, 3.0], np.ones((4, 3)), "gamma"),
     ],
-    "tensor": [(torch.ones(()),), (torch.nn.Parameter(torch.ones(2)),)],
-    "enough_axes": [(torch.ones(1), (1,)), (torch.ones(0, 3), (3,)), (torch.ones(2, 3), (2, 3))],
-    "trailing_shape": [
+    "require_tensor": [(torch.ones(()),), (torch.nn.Parameter(torch.ones(2)),)],
+    "require_axes": [(torch.ones(1), (1,)), (torch.ones(0, 3), (3,)), (torch.ones(2, 3), (2, 3))],
+    "require_trailing_shape": [
         (torch.ones(3), (3,)),
         (torch.ones(4, 5, 3), (3,)),
         (torch.ones(4, 5, 3), (5, 3)),
         (torch.ones(4, 5, 3), (4, 5, 3)),
         (torch.ones(0, 3), (3,)),
     ],
-    "not_negative_eps": [(0,), (1e-5,), (np.float32(1e-5),)],
-    "positive_eps": [(1e-5,), (1e-300,)],
-    "input_rank": [(torch.ones(4, 3), (2, 3)), (torch.ones(4, 3, 5), (2, 3))],
-    "more_than_one_value": [
+    "require_not_negative_eps": [(0,), (1e-5,), (np.float32(1e-5),)],
+    "require_positive_eps": [(1e-5,), (1e-300,)],
+    "require_rank": [(torch.ones(4, 3), (2, 3)), (torch.ones(4, 3, 5), (2, 3))],
+    "require_more_than_one_value": [
         (torch.ones(2, 3), (0,)),
         (torch.ones(1, 3, 2), (0, 2)),
         (torch.ones(0, 3), (0,)),
     ],
-    "channel_count": [(torch.ones(4, 3), {"weight": torch.ones(3), "bias": None})],
-    "floating_point": [
+    "require_channels": [(torch.ones(4, 3), {"weight": torch.ones(3), "bias": None})],
+    "require_floating_point": [
         (torch.ones(2, dtype=dtype),)
         for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
     ],
-    "same_dtype": [
+    "require_same_dtype": [
         (torch.ones(2), {"weight": torch.ones(2), "bias": None}),
         (torch.ones(2).half(), {"weight": torch.ones(2)}),
         (torch.ones(2).bfloat16(), {"weight": torch.ones(2).bfloat16()}),
@@ -89,7 +89,7 @@ REFUSED = {
             r"Axis 1 has size 5: np\.moveaxis\(x, 1, -1\)",
         ),
     ],
-    "tensor": [
+    "require_tensor": [
         ((np.ones(2),), TypeError, r"input is a ndarray.*torch\.as_tensor\(x\)"),
         ((1.0,), TypeError, r"input is a float.*torch\.as_tensor\(x\)"),
         (
@@ -98,12 +98,12 @@ REFUSED = {
             r"nested tensor.*x\.to_padded_tensor\(0\.0\)",
         ),
     ],
-    "enough_axes": [
+    "require_axes": [
         (([1.0], (1,)), TypeError, r"input is a list"),
         ((torch.ones(()), (6,)), ValueError, r"has 0 axes.*at least 1.*x\.unsqueeze\(0\)"),
         ((torch.ones(6), (3, 6)), ValueError, r"shape \(6,\) has 1 axes.*at least 2.*\(3, 6\)"),
     ],
-    "trailing_shape": [
+    "require_trailing_shape": [
         ((np.ones(3), (3,)), TypeError, r"input is a ndarray"),
         ((torch.ones(3), ()), RuntimeError, r"normalized_shape is empty.*such as 512"),
         # As far as the comma these are torch's own words; what follows is the cure.
@@ -125,36 +125,36 @@ REFUSED = {
             r"\[4, 5, 3\]\. Axis 1 has size 5: x\.movedim\(1, -1\)",
         ),
     ],
-    "not_negative_eps": [
+    "require_not_negative_eps": [
         ((-1e-5,), ValueError, r"eps is -1e-05;.*such as 1e-5"),
         ((float("-inf"),), ValueError, "eps is -inf"),
         (("1e-5",), TypeError, r"eps is a str; expected a number: float\('1e-5'\)"),
         ((None,), TypeError, "eps is a NoneType; expected a number: such as 1e-5"),
     ],
-    "positive_eps": [
+    "require_positive_eps": [
         ((0,), ValueError, "eps is 0;"),
         ((-1,), ValueError, "eps is -1;"),
         ((float("nan"),), ValueError, "nan"),
         ((np.zeros(3),), TypeError, "eps is a ndarray"),
     ],
-    "input_rank": [
+    "require_rank": [
         ((np.ones(2), (2,)), TypeError, r"ndarray.*torch\.as_tensor"),
         ((torch.ones(2), (2, 3)), ValueError, r"2D or 3D.*1D.*\(2,\).*\(N, C\) or \(N, C, L\)"),
     ],
-    "more_than_one_value": [
+    "require_more_than_one_value": [
         ((torch.ones(1, 3), (0,)), ValueError, r"\(1, 3\).*drop_last=True.*eval\(\)"),
         ((torch.ones(1, 3, 1), (0, 2)), ValueError, r"\(1, 3, 1\)"),
     ],
-    "channel_count": [
+    "require_channels": [
         ((torch.ones(4, 3), {"bias": torch.ones(2)}), RuntimeError, r"bias.*3 elements not 2"),
         ((torch.ones(4, 3), {"bias": torch.ones(1)}), RuntimeError, r"bias.*3 elements not 1"),
     ],
-    "floating_point": [
+    "require_floating_point": [
         ((torch.ones(2, dtype=torch.int64),), NotImplementedError, r"int64.*x\.float\(\)"),
         ((torch.ones(2, dtype=torch.bool),), NotImplementedError, "bool"),
         ((torch.ones(2, dtype=torch.complex64),), NotImplementedError, "complex64"),
     ],
-    "same_dtype": [
+    "require_same_dtype": [
         ((torch.ones(2, dtype=torch.int32), {}), NotImplementedError, r"int32.*x\.float\(\)"),
         (
             (torch.ones(2), {"weight": torch.ones(2).half()}),
@@ -203,20 +203,20 @@ def test_parameters_and_upstream_gradients_come_back_as_arrays_in_their_own_shap
             np.testing.assert_array_equal(array, [1.0, 2.0])
 
 
-# A check, an argument that it refuses for a reason that the message can mend, and the others.
+# A check, an argument that it refuses for a reason that the message can fix, and the others.
 CURES = {
-    "an array": (checks.tensor, np.ones(3), ()),
-    "a single number": (checks.enough_axes, torch.ones(()), ((6,),)),
+    "an array": (checks.require_tensor, np.ones(3), ()),
+    "a single number": (checks.require_axes, torch.ones(()), ((6,),)),
     "a nested tensor": (
-        checks.tensor,
+        checks.require_tensor,
         torch.nested.as_nested_tensor([torch.ones(2), torch.ones(3)]),
         (),
     ),
-    "complex numbers": (checks.floating_point, torch.ones(3, dtype=torch.complex64), ()),
-    "integers": (checks.floating_point, torch.ones(3, dtype=torch.int64), ()),
-    "features on axis 0": (checks.trailing_shape, torch.ones(5, 4, 3), ((5,),)),
-    "features on axis 1": (checks.trailing_shape, torch.ones(4, 5, 3), ((5,),)),
-    "features on two axes": (checks.trailing_shape, torch.ones(4, 5, 5, 3), ((5,),)),
+    "complex numbers": (checks.require_floating_point, torch.ones(3, dtype=torch.complex64), ()),
+    "integers": (checks.require_floating_point, torch.ones(3, dtype=torch.int64), ()),
+    "features on axis 0": (checks.require_trailing_shape, torch.ones(5, 4, 3), ((5,),)),
+    "features on axis 1": (checks.require_trailing_shape, torch.ones(4, 5, 3), ((5,),)),
+    "features on two axes": (checks.require_trailing_shape, torch.ones(4, 5, 5, 3), ((5,),)),
 }
 
 

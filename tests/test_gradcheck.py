@@ -111,7 +111,7 @@ def test_a_backward_that_changes_the_upstream_gradient_in_place_fails(change):
     assert not check(lambda dy, cache: batch_norm_backward(change(dy), cache))
 
 
-def test_a_forward_that_works_in_place_is_held_against_what_it_was_given():
+def test_a_forward_that_works_in_place_is_compared_with_what_it_was_given():
     def forward(x, w):
         given = x.copy()
         x *= w

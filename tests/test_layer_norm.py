@@ -1,6 +1,7 @@
-"""Layer norm, held against torch, autograd, central differences and its paper."""
+"""Layer norm, compared with torch, autograd, central differences and its paper."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,14 +16,22 @@ from twins import (
     NO_GAIN,
     REFUSED,
     Transformer,
+    assert_a_frozen_gain_gets_no_gradient,
     assert_an_empty_batch_teaches_nothing,
     assert_checkpoints_load_both_ways,
     assert_compiled_equals_eager,
     assert_conversion_equals_torch,
     assert_copies_are_independent_and_equal,
+    assert_digits_are_kept_far_from_zero,
+    assert_ensembles_by_vmap,
     assert_layout_does_not_matter,
     assert_near_float64,
     assert_nothing_else_moves,
+    assert_nothing_is_overwritten,
+    assert_numpy_backward_is_computed_in_float32,
+    assert_numpy_functions_keep_the_dtype,
+    assert_numpy_functions_overwrite_nothing,
+    assert_numpy_functions_take_an_empty_batch,
     assert_off_by_one_rounding,
     assert_per_sample_gradients,
     assert_same,
@@ -39,7 +48,6 @@ from twins import (
     every_half,
     every_kind,
     every_layout,
-    float64_reference,
     kept,
     needs_compiler,
     next_tokens,
@@ -70,7 +78,7 @@ def random_arrays(rng, features, shape):
 @every_kind
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_output_has_mean_zero_and_the_variance_that_eps_leaves(features, shape, scale, rng):
-    """But for gain and shift: they differ from feature to feature, and move both."""
+    """Without gain and shift: they differ from feature to feature, and move both."""
     x, _, gamma, beta = random_arrays(rng, features, shape)
     x = scale * x + 2.0
     y, _ = layer_norm_forward(x, gamma, beta, EPS)
@@ -124,14 +132,8 @@ def test_layer_equals_torch_forward_and_back(features, shape, options):
     assert_same(seen(ours, x, dy), seen(theirs, x, dy))
 
 
-def test_frozen_parameters_get_no_gradient():
-    ours, _ = twins("LayerNorm", 6)
-    ours.weight.requires_grad_(False)
-    x = torch.randn(4, 6, dtype=F64, requires_grad=True)
-    ours(x).square().sum().backward()
-    assert ours.weight.grad is None
-    assert x.grad is not None
-    assert ours.bias.grad is not None
+def test_a_frozen_gain_gets_no_gradient():
+    assert_a_frozen_gain_gets_no_gradient(twins("LayerNorm", 6)[0], torch.randn(4, 6, dtype=F64))
 
 
 # 4. Central differences
@@ -227,12 +229,10 @@ def test_an_empty_batch_is_taken_and_teaches_nothing(features, shape, options):
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0, 3), (4, 0)], ids=str)
 def test_numpy_functions_take_an_empty_batch(shape):
-    y, cache = layer_norm_forward(np.zeros(shape), np.ones(shape[-1]), np.ones(shape[-1]))
-    dx, dgamma, dbeta = layer_norm_backward(y, cache)
-    assert y.shape == dx.shape == shape
-    assert dgamma.shape == dbeta.shape == shape[-1:]
-    assert not dgamma.any()
-    assert not dbeta.any()
+    parameters = np.ones((2, shape[-1]))
+    assert_numpy_functions_take_an_empty_batch(
+        layer_norm_forward, layer_norm_backward, shape, *parameters
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,10 +267,8 @@ def test_numpy_backward_refuses_what_does_not_fit():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_numpy_functions_keep_the_dtype(dtype, rng):
-    x, dy, gamma, beta = (a.astype(dtype) for a in random_arrays(rng, (6,), (4, 6)))
-    y, cache = layer_norm_forward(x, gamma, beta)
-    assert y.dtype == dtype
-    assert {gradient.dtype for gradient in layer_norm_backward(dy, cache)} == {np.dtype(dtype)}
+    arrays = (a.astype(dtype) for a in random_arrays(rng, (6,), (4, 6)))
+    assert_numpy_functions_keep_the_dtype(layer_norm_forward, layer_norm_backward, *arrays)
 
 
 def test_numpy_function_computes_half_precision_in_float32(rng):
@@ -285,17 +283,10 @@ def test_numpy_function_computes_half_precision_in_float32(rng):
 
 def test_numpy_backward_computes_half_precision_in_float32(rng):
     """A gain of 300 times a gradient of size 300 does not fit float16, nor does a sum over 1,000 rows."""
-    x, dy = (a.astype(np.float16) for a in rng.normal(size=(2, 1000, 8)))
-    gamma, beta = np.full(8, 300, np.float32), np.ones(8, np.float32)
-    x, dy = 300 * x, 300 * dy
-    exact = layer_norm_backward(
-        dy.astype(float), layer_norm_forward(*(a.astype(float) for a in (x, gamma, beta)))[1]
-    )
-    for got, right in zip(
-        layer_norm_backward(dy, layer_norm_forward(x, gamma, beta)[1]), exact, strict=True
-    ):
-        size = np.abs(right).max()
-        np.testing.assert_allclose(got, right, rtol=0.51 * 2**-10, atol=1e-5 * size)
+    x, dy = 300 * rng.normal(size=(2, 1000, 8)).astype(np.float16)
+    parameters = (np.full(8, 300, np.float32), np.ones(8, np.float32))
+    forward = partial(layer_norm_forward, eps=EPS)
+    assert_numpy_backward_is_computed_in_float32(forward, layer_norm_backward, x, dy, *parameters)
 
 
 def test_constructor_is_torchs():
@@ -320,15 +311,12 @@ def test_reset_gives_gain_one_and_shift_zero_again():
     assert ours.bias.tolist() == [0.0] * 6
 
 
-def test_the_input_is_left_as_it_is():
-    ours, _ = twins("LayerNorm", 6, dtype=torch.float32)
-    x = torch.randn(4, 6)
-    before = x.clone()
-    ours(x)
-    with torch.no_grad():
-        ours(x)
-    layer_norm_forward(x.numpy(), np.ones(6, np.float32), np.zeros(6, np.float32))
-    assert torch.equal(x, before)
+@every_option
+def test_nothing_given_is_overwritten(options, rng):
+    ours, _ = twins("LayerNorm", 6, dtype=torch.float32, **options)
+    assert_nothing_is_overwritten(ours, *torch.randn(2, 4, 6))
+    arrays = random_arrays(rng, (6,), (4, 6))
+    assert_numpy_functions_overwrite_nothing(layer_norm_forward, layer_norm_backward, *arrays)
 
 
 # 6. Training and evaluation are the same, and samples do not meet
@@ -352,15 +340,10 @@ def test_samples_do_not_meet_and_no_token_sees_a_later_one(features, shape, chan
 
 
 @pytest.mark.parametrize("offset", [3e3, 1e4, -1e4])
-def test_digits_are_kept_far_from_zero(offset, rng):
+def test_digits_are_kept_far_from_zero(offset):
     ours, _ = twins("LayerNorm", 64, dtype=torch.float32)
     x, dy = offset + torch.randn(16, 64), torch.randn(16, 64)
-    expected, result = float64_reference(ours, x, dy), seen(ours, x, dy)
-    # The mean of 64 values is right to a few roundings of size offset * 2^-24, and y moves with
-    # it (torch's as much). E[x^2] - E[x]^2 is off by offset^2 * 2^-24: 0.5 and 6, for a variance of 1.
-    tolerance = abs(offset) * 2**-20
-    for key in ("y", "dx"):
-        assert_close(result[key].double(), expected[key], rtol=0, atol=tolerance)
+    expected, tolerance = assert_digits_are_kept_far_from_zero(ours, x, dy, ("y", "dx"))
     arrays = [t.detach().numpy() for t in (x, ours.weight, ours.bias)]
     y, _ = layer_norm_forward(*arrays)
     np.testing.assert_allclose(y, expected["y"].detach(), rtol=0, atol=tolerance)
@@ -486,6 +469,15 @@ def test_the_third_derivative_is_that_of_plain_operations():
 def test_per_sample_gradients_by_vmap(options):
     ours, theirs = twins("LayerNorm", 4, **options)
     assert_per_sample_gradients(ours, theirs, torch.randn(5, 3, 4, dtype=F64))
+
+
+@pytest.mark.parametrize("features", [4, 2, (3, 4)], ids=str)
+@every_option
+def test_ensembles_by_vmap(features, options):
+    """Of parameters stacked by ``torch.func.stack_module_state``; two features as of any number."""
+    pairs = [twins("LayerNorm", features, eps=1e-3, **options) for _ in range(3)]
+    shape = (5, 3, 4) if features != 2 else (5, 3, 2)
+    assert_ensembles_by_vmap(pairs, *torch.randn(2, 3, *shape, dtype=F64))
 
 
 @pytest.mark.slow

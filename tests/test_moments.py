@@ -1,5 +1,7 @@
 """Statistics over some axes, and standardisation: against the formulas and against autograd."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -60,15 +62,19 @@ def test_without_centring_the_mean_stays_and_the_mean_square_is_short_of_one_by_
     np.testing.assert_allclose(x_hat, x * rstd, rtol=1e-15)
 
 
-@pytest.mark.parametrize("given", ["array", "tensor"])
 @with_and_without_mean
-def test_the_input_is_left_as_it_is(x, centre, given):
-    x = x if given == "array" else torch.from_numpy(x)
-    before = x.copy() if given == "array" else x.clone()
-    standardize(x, (0,), EPS, centre)
-    if given == "tensor":
-        StandardizeAffine.apply(x, None, None, (0,), EPS, centre)
-    assert (x == before).all()
+def test_nothing_given_is_overwritten(x, centre, rng):
+    """Neither by NumPy nor by torch, and ``x_hat`` and ``rstd`` serve again."""
+    dx_hat = rng.normal(size=SHAPE)
+    for library in (np.asarray, torch.from_numpy):
+        given = [library(array.copy()) for array in (x, dx_hat)]
+        x_hat, _, _, rstd = standardize(given[0], (0,), EPS, centre)
+        first = standardize_backward(given[1], x_hat, rstd, (0,), centre)
+        again = standardize_backward(given[1], x_hat, rstd, (0,), centre)
+        np.testing.assert_array_equal(given[0], x)
+        np.testing.assert_array_equal(given[1], dx_hat)
+        for one, other in zip(first, again, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("rank", [1, 3])
@@ -121,7 +127,7 @@ def test_a_set_of_one_value_without_centring_is_its_sign(rng):
     x_hat, _, _, rstd = standardize(x, (0,), 1e-14, centre=False)
     np.testing.assert_allclose(x_hat, np.sign(x), rtol=1e-10)
     dx, _, _ = standardize_backward(x, x_hat, rstd, (0,), centre=False)
-    np.testing.assert_allclose(dx, 0.0, atol=1e-10)  # constant but for its sign
+    np.testing.assert_allclose(dx, 0.0, atol=1e-10)  # constant up to its sign
 
 
 @pytest.mark.parametrize(
@@ -143,9 +149,9 @@ def test_backward_equals_autograd(x, axes, centre, rng):
     leaf = torch.from_numpy(x).requires_grad_()
     standardize(leaf, axes, EPS, centre)[0].backward(torch.from_numpy(dx_hat))
     x_hat, _, _, rstd = standardize(x, axes, EPS, centre)
-    dx, projection, total = standardize_backward(dx_hat, x_hat, rstd, axes, centre)
+    dx, dot, total = standardize_backward(dx_hat, x_hat, rstd, axes, centre)
     np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-11, atol=1e-14)
-    np.testing.assert_allclose(projection, (dx_hat * x_hat).sum(axis=axes, keepdims=True))
+    np.testing.assert_allclose(dot, (dx_hat * x_hat).sum(axis=axes, keepdims=True))
     np.testing.assert_allclose(total, dx_hat.sum(axis=axes, keepdims=True))
 
 
@@ -154,12 +160,12 @@ def test_backward_equals_autograd(x, axes, centre, rng):
 def test_backward_removes_the_directions_that_the_forward_removed(x, axes, centre, rng):
     x_hat, _, _, rstd = standardize(x, axes, EPS, centre)
     dx_hat = rng.normal(size=SHAPE)
-    dx, projection, _ = standardize_backward(dx_hat, x_hat, rstd, axes, centre)
+    dx, dot, _ = standardize_backward(dx_hat, x_hat, rstd, axes, centre)
     if centre:
         np.testing.assert_allclose(dx.sum(axis=axes), 0.0, atol=1e-12)
-    # <x_hat, dx> is zero but for eps: what is left is exactly r^3 eps <dx_hat, x_hat>.
+    # <x_hat, dx> is zero up to eps: what is left is exactly r^3 eps <dx_hat, x_hat>.
     left = (x_hat * dx).sum(axis=axes, keepdims=True)
-    np.testing.assert_allclose(left, rstd**3 * EPS * projection, atol=1e-12)
+    np.testing.assert_allclose(left, rstd**3 * EPS * dot, atol=1e-12)
 
 
 @every_axes
@@ -192,6 +198,8 @@ NODES = {
     "layer, last axis": ((-1,), (4,), (4,)),
     "gain of lower rank varies on axis 1": ((1,), (3, 1), (3, 1)),
     "gain on every axis": ((0, 2), (2, 3, 4), (2, 3, 4)),
+    "gain of two values, varying": ((0,), (2, 1, 1), (2, 1, 1)),
+    "gain varies on one axis of two": ((0, 2), (1, 3, 4), (1, 3, 4)),
     "no gain": ((0, 2), None, (1, 3, 1)),
     "no shift": ((0, 2), (1, 3, 1), None),
     "gain inside the set, no shift": ((1, 2), (3, 4), None),
@@ -262,6 +270,56 @@ def test_node_has_first_and_second_derivatives(axes, gain, shift, centre):
 
     assert gradcheck(node, arrays)
     assert gradgradcheck(node, arrays)
+
+
+@every_node
+@with_and_without_mean
+def test_node_overwrites_nothing_that_was_given(axes, gain, shift, centre):
+    """Its input is kept by reference, and the upstream gradient is somebody else's too."""
+    given = [draw((2, 3, 4)), draw(gain), draw(shift), draw((2, 3, 4))]
+    before = [None if tensor is None else tensor.detach().clone() for tensor in given]
+    *arrays, dy = given
+    leaves = [leaf for leaf in arrays if leaf is not None]
+    for create_graph in (False, True):
+        y, _, _ = StandardizeAffine.apply(*arrays, axes, EPS, centre)
+        torch.autograd.grad(y, leaves, dy, create_graph=create_graph)
+    for tensor, kept in zip(given, before, strict=True):
+        assert tensor is kept is None or torch.equal(tensor, kept)
+
+
+@every_node
+@with_and_without_mean
+def test_node_maps_over_each_of_its_arguments(axes, gain, shift, centre):
+    """Input, gain, shift and upstream gradient, each mapped over or shared, forward and back."""
+    shapes = [shape for shape in ((2, 3, 4), gain, shift) if shape is not None]
+    stacks = [torch.randn(3, *shape, dtype=torch.float64) for shape in (*shapes, (2, 3, 4))]
+
+    def forward_and_back(*arrays):
+        *arrays, dy = arrays
+        y, back = torch.func.vjp(lambda *a: apply(StandardizeAffine.apply, a), *arrays)
+        _, expected = torch.func.vjp(lambda *a: apply(composed_node, a), *arrays)
+        return y, *back(dy), *expected(dy)
+
+    def apply(function, arrays):
+        x, *rest = arrays
+        gamma = None if gain is None else rest.pop(0)
+        beta = rest.pop(0) if rest else None
+        return function(x, gamma, beta, axes, EPS, centre)[0]
+
+    def composed_node(x, gamma, beta, axes, _eps, centre):
+        return (composed(x, gamma, beta, axes, centre),)
+
+    for own in itertools.product((True, False), repeat=len(stacks)):
+        if not any(own):
+            continue
+        arrays = [stack if mine else stack[0] for stack, mine in zip(stacks, own, strict=True)]
+        dims = tuple(0 if mine else None for mine in own)
+        y, *gradients = torch.func.vmap(forward_and_back, dims)(*arrays)
+        ours, theirs = gradients[: len(shapes)], gradients[len(shapes) :]
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+        for i in range(3):
+            member = [a[i] if mine else a for a, mine in zip(arrays, own, strict=True)]
+            torch.testing.assert_close(y[i], apply(composed_node, member[:-1]))
 
 
 @with_and_without_mean

@@ -1,6 +1,7 @@
-"""RMS norm, held against torch, autograd, central differences and its paper."""
+"""RMS norm, compared with torch, autograd, central differences and its paper."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,14 +16,21 @@ from twins import (
     NO_GAIN,
     REFUSED,
     Transformer,
+    assert_a_frozen_gain_gets_no_gradient,
     assert_an_empty_batch_teaches_nothing,
     assert_checkpoints_load_both_ways,
     assert_compiled_equals_eager,
     assert_conversion_equals_torch,
     assert_copies_are_independent_and_equal,
+    assert_ensembles_by_vmap,
     assert_layout_does_not_matter,
     assert_near_float64,
     assert_nothing_else_moves,
+    assert_nothing_is_overwritten,
+    assert_numpy_backward_is_computed_in_float32,
+    assert_numpy_functions_keep_the_dtype,
+    assert_numpy_functions_overwrite_nothing,
+    assert_numpy_functions_take_an_empty_batch,
     assert_off_by_one_rounding,
     assert_per_sample_gradients,
     assert_same,
@@ -123,12 +131,7 @@ def test_layer_equals_torch_forward_and_back(features, shape, options, eps):
 
 
 def test_a_frozen_gain_gets_no_gradient():
-    ours, _ = twins("RMSNorm", 6)
-    ours.weight.requires_grad_(False)
-    x = torch.randn(4, 6, dtype=F64, requires_grad=True)
-    ours(x).square().sum().backward()
-    assert ours.weight.grad is None
-    assert x.grad is not None
+    assert_a_frozen_gain_gets_no_gradient(twins("RMSNorm", 6)[0], torch.randn(4, 6, dtype=F64))
 
 
 # 4. Central differences
@@ -252,11 +255,10 @@ def test_an_empty_batch_is_taken_and_teaches_nothing(features, shape, options):
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0, 3), (4, 0)], ids=str)
 def test_numpy_functions_take_an_empty_batch(shape):
-    y, cache = rms_norm_forward(np.zeros(shape), np.ones(shape[-1]))
-    dx, dgamma = rms_norm_backward(y, cache)
-    assert y.shape == dx.shape == shape
-    assert dgamma.shape == shape[-1:]
-    assert not dgamma.any()
+    parameters = np.ones((1, shape[-1]))
+    assert_numpy_functions_take_an_empty_batch(
+        rms_norm_forward, rms_norm_backward, shape, *parameters
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,10 +292,8 @@ def test_numpy_backward_refuses_what_does_not_fit():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_numpy_functions_keep_the_dtype(dtype, rng):
-    x, dy, gamma = (a.astype(dtype) for a in random_arrays(rng, (6,), (4, 6)))
-    y, cache = rms_norm_forward(x, gamma)
-    assert y.dtype == dtype
-    assert {gradient.dtype for gradient in rms_norm_backward(dy, cache)} == {np.dtype(dtype)}
+    arrays = (a.astype(dtype) for a in random_arrays(rng, (6,), (4, 6)))
+    assert_numpy_functions_keep_the_dtype(rms_norm_forward, rms_norm_backward, *arrays)
 
 
 def test_numpy_function_computes_half_precision_in_float32(rng):
@@ -308,17 +308,10 @@ def test_numpy_function_computes_half_precision_in_float32(rng):
 
 def test_numpy_backward_computes_half_precision_in_float32(rng):
     """A gain of 300 times a gradient of size 300 does not fit float16, nor does a sum over 1,000 rows."""
-    x, dy = (a.astype(np.float16) for a in rng.normal(size=(2, 1000, 8)))
-    gamma = np.full(8, 300, np.float32)
-    x, dy = 300 * x, 300 * dy
-    exact = rms_norm_backward(
-        dy.astype(float), rms_norm_forward(x.astype(float), gamma.astype(float), 1e-5)[1]
-    )
-    for got, right in zip(
-        rms_norm_backward(dy, rms_norm_forward(x, gamma, 1e-5)[1]), exact, strict=True
-    ):
-        size = np.abs(right).max()
-        np.testing.assert_allclose(got, right, rtol=0.51 * 2**-10, atol=1e-5 * size)
+    x, dy = 300 * rng.normal(size=(2, 1000, 8)).astype(np.float16)
+    parameters = (np.full(8, 300, np.float32),)
+    forward = partial(rms_norm_forward, eps=EPS)
+    assert_numpy_backward_is_computed_in_float32(forward, rms_norm_backward, x, dy, *parameters)
 
 
 def test_constructor_is_torchs():
@@ -340,16 +333,13 @@ def test_reset_gives_gain_one_again():
     assert ours.weight.tolist() == [1.0] * 6
 
 
-def test_the_input_is_left_as_it_is():
+@every_option
+def test_nothing_given_is_overwritten(options, rng):
     """nano-vllm #170: x.float() is x itself in float32, and the residual stream was overwritten."""
-    ours, _ = twins("RMSNorm", 6, dtype=torch.float32)
-    x = torch.randn(4, 6)
-    before = x.clone()
-    ours(x)
-    with torch.no_grad():
-        ours(x)
-    rms_norm_forward(x.numpy(), np.ones(6, np.float32))
-    assert torch.equal(x, before)
+    ours, _ = twins("RMSNorm", 6, dtype=torch.float32, **options)
+    assert_nothing_is_overwritten(ours, *torch.randn(2, 4, 6))
+    arrays = random_arrays(rng, (6,), (4, 6))
+    assert_numpy_functions_overwrite_nothing(rms_norm_forward, rms_norm_backward, *arrays)
 
 
 # 6. Training and evaluation are the same, and samples do not meet
@@ -479,6 +469,15 @@ def test_first_and_second_derivatives(features, shape, options):
 def test_per_sample_gradients_by_vmap(options):
     ours, theirs = twins("RMSNorm", 4, **options)
     assert_per_sample_gradients(ours, theirs, torch.randn(5, 3, 4, dtype=F64))
+
+
+@pytest.mark.parametrize("features", [4, 2, (3, 4)], ids=str)
+@every_option
+def test_ensembles_by_vmap(features, options):
+    """Of parameters stacked by ``torch.func.stack_module_state``; two features as of any number."""
+    pairs = [twins("RMSNorm", features, eps=1e-3, **options) for _ in range(3)]
+    shape = (5, 3, 4) if features != 2 else (5, 3, 2)
+    assert_ensembles_by_vmap(pairs, *torch.randn(2, 3, *shape, dtype=F64))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 import os
 import pickle
 import re
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, stack_module_state, vjp, vmap
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -38,6 +39,7 @@ KINDS = {
     "samples": ((6,), (4, 6)),
     "one sample": ((6,), (1, 6)),
     "one vector": ((6,), (6,)),
+    "two features": ((2,), (4, 2)),
     "tokens": ((6,), (2, 3, 6)),
     "whole images": ((3, 5, 2), (4, 3, 5, 2)),
     "maps": ((5, 2), (4, 3, 5, 2)),
@@ -174,7 +176,65 @@ def arguments(layer):
     return [(p.name, p.kind, p.default) for p in inspect.signature(layer).parameters.values()]
 
 
+# The NumPy functions
+
+
+def assert_numpy_functions_keep_the_dtype(forward, backward, x, dy, *parameters):
+    y, cache = forward(x, *parameters)
+    assert y.dtype == x.dtype
+    assert {gradient.dtype for gradient in backward(dy, cache)} == {x.dtype}
+
+
+def assert_numpy_functions_take_an_empty_batch(forward, backward, shape, *parameters):
+    y, cache = forward(np.zeros(shape), *parameters)
+    dx, *others = backward(y, cache)
+    assert y.shape == dx.shape == shape
+    for gradient, parameter in zip(others, parameters, strict=True):
+        assert gradient.shape == parameter.shape
+        assert not gradient.any()
+
+
+def assert_numpy_backward_is_computed_in_float32(forward, backward, x, dy, *parameters):
+    """Compare float16 with float64: one rounding is half of 2^-10 of a value."""
+    _, cache = forward(*(a.astype(float) for a in (x, *parameters)))
+    exact = backward(dy.astype(float), cache)
+    _, cache = forward(x, *parameters)
+    for got, right in zip(backward(dy, cache), exact, strict=True):
+        size = np.abs(right).max()
+        np.testing.assert_allclose(got, right, rtol=0.51 * 2**-10, atol=1e-5 * size)
+
+
+def assert_numpy_functions_overwrite_nothing(forward, backward, x, dy, *parameters):
+    given = (x, dy, *parameters)
+    before = [array.copy() for array in given]
+    _, cache = forward(x, *parameters)
+    first, again = backward(dy, cache), backward(dy, cache)
+    for one, other in zip((*given, *first), (*before, *again), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 # Modes, sets that share no statistics, precision, memory
+
+
+def assert_nothing_is_overwritten(layer, x, dy):
+    """Input, upstream gradient and parameters are the caller's, in float32 and above as they are."""
+    given = {"x": x, "dy": dy, **{name: p.detach() for name, p in layer.named_parameters()}}
+    before = {name: tensor.clone() for name, tensor in given.items()}
+    with torch.no_grad():
+        layer(x)
+    leaf = x.detach().requires_grad_()  # the same memory
+    layer(leaf).backward(dy)
+    torch.autograd.grad(layer(leaf), leaf, dy, create_graph=True)
+    assert_same(given, before, rtol=0, atol=0)
+
+
+def assert_a_frozen_gain_gets_no_gradient(layer, x):
+    layer.weight.requires_grad_(False)
+    leaf = x.requires_grad_()
+    layer(leaf).square().sum().backward()
+    learned = dict(layer.named_parameters())
+    assert learned.pop("weight").grad is None
+    assert all(tensor.grad is not None for tensor in (leaf, *learned.values()))
 
 
 def assert_training_is_evaluation(layer, x, dy):
@@ -220,8 +280,21 @@ def assert_near_float64(layer, x, dy):
         assert_close(value.double(), expected[key].double(), rtol=1e-5, atol=1e-5 * size, msg=key)
 
 
+def assert_digits_are_kept_far_from_zero(layer, x, dy, keys):
+    """Compare float32 with float64 where all of ``x`` is near 3,000 or 10,000, up to its sign.
+
+    A mean is right to a few roundings of that size times 2^-24, and y moves with it (torch's as
+    much). E[x^2] - E[x]^2 is off by its square times 2^-24: 0.5 and 6, for a variance of 1.
+    """
+    expected, result = float64_reference(layer, x, dy), seen(layer, x, dy)
+    tolerance = x.abs().mean().item() * 2**-20
+    for key in keys:
+        assert_close(result[key].double(), expected[key], rtol=0, atol=tolerance)
+    return expected, tolerance
+
+
 def assert_off_by_one_rounding(ours, theirs, x, dy):
-    """Hold half precision against float64, and its dtypes against torch's."""
+    """Compare half precision with float64, and its dtypes with torch's."""
     exact = float64_reference(ours, x, dy)
     result, torchs = seen(ours, x, dy), seen(theirs, x, dy)
     assert {k: v.dtype for k, v in result.items()} == {k: v.dtype for k, v in torchs.items()}
@@ -245,6 +318,17 @@ def assert_layout_does_not_matter(ours, theirs, layout):
     expected = seen(theirs, x.contiguous(), dy)
     assert_close(y, expected["y"])
     assert_close(dx, expected["dx"])
+
+
+def graph_size(tensor):
+    """Count the nodes of the graph behind a tensor."""
+    found, stack = set(), [tensor.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            stack.extend(parent for parent, _ in node.next_functions)
+    return len(found)
 
 
 def kept(layer, x):
@@ -278,7 +362,7 @@ def assert_checkpoints_load_both_ways(ours, theirs, x):
 
 
 def differentiable(layer, x):
-    """Hold first and second derivatives, of input and parameters, against differences."""
+    """Compare first and second derivatives, of input and parameters, with differences."""
     buffers = {name: b.clone() for name, b in layer.named_buffers()}
     names = [name for name, _ in layer.named_parameters()]
 
@@ -309,6 +393,54 @@ def assert_per_sample_gradients(ours, theirs, x):
         assert_close({k: v[i] for k, v in dp.items()}, dp_i)
         assert_close(dx[i], dx_i)
     assert_close((dp, dx), per_sample(theirs)[0])
+
+
+def assert_ensembles_by_vmap(pairs, x, dy):
+    """Compare layers whose parameters are stacked, mapped by ``vmap``, with torch's one by one.
+
+    Parameters, input and upstream gradient are each the members' own or shared by all; what
+    ``x`` and ``dy`` hold along their first axis belongs to the members in turn. Buffers are the
+    members' own. Derivatives are taken inside the map, by ``vjp``, and outside of it.
+    """
+    ours, theirs = zip(*pairs, strict=True)
+    stacked, buffers = stack_module_state(list(ours))
+
+    def call(parameters, buffers, x):
+        state = {name: buffer.clone() for name, buffer in buffers.items()}  # training changes them
+        return functional_call(ours[0], (parameters, state), (x,)), state
+
+    def forward_and_back(parameters, buffers, x, dy):
+        y, back, state = vjp(lambda p, x: call(p, buffers, x), parameters, x, has_aux=True)
+        dp, dx = back(dy)
+        return {"y": y, "dx": dx, **{f"d{name}": g for name, g in dp.items()}, **state}
+
+    def one_by_one(own_parameters, own_x, own_dy):
+        for i, layer in enumerate(theirs):
+            layer.load_state_dict(ours[i if own_parameters else 0].state_dict())
+            layer.load_state_dict({k: b[i] for k, b in buffers.items()}, strict=False)
+            result = seen(layer, x[i if own_x else 0], dy[i if own_dy else 0])
+            yield {key: value.clone() for key, value in result.items()}
+
+    for own in itertools.product((True, False), repeat=3):
+        expected = list(one_by_one(*own))
+        p_dim, x_dim, dy_dim = (0 if mine else None for mine in own)
+        parameters = {k: (p if own[0] else p[0]).detach() for k, p in stacked.items()}
+        inputs, upstream = (a if mine else a[0] for a, mine in zip((x, dy), own[1:], strict=True))
+        forward_maps = bool(buffers or own[1] or (own[0] and parameters))
+        if forward_maps or own[2]:
+            mapped = vmap(forward_and_back, (p_dim, 0, x_dim, dy_dim))
+            result = mapped(parameters, buffers, inputs, upstream)
+            for i, member in enumerate(expected):
+                assert_same({key: value[i] for key, value in result.items()}, member)
+        if forward_maps:
+            leaves = {"dx": inputs.clone(), **{f"d{k}": p.clone() for k, p in parameters.items()}}
+            named = {k: leaves[f"d{k}"].requires_grad_() for k in parameters}
+            y, _ = vmap(call, (p_dim, 0, x_dim))(named, buffers, leaves["dx"].requires_grad_())
+            gradients = torch.autograd.grad(y, list(leaves.values()), upstream.expand_as(y))
+            for (key, leaf), gradient in zip(leaves.items(), gradients, strict=True):
+                members = torch.stack([member[key] for member in expected])
+                members = members if members.shape == leaf.shape else members.sum(0)  # shared
+                assert_close(gradient, members, rtol=1e-10, atol=1e-12, msg=f"{key}, {own}")
 
 
 def assert_compiled_equals_eager(layer, batches):
@@ -361,6 +493,23 @@ def assert_trains_the_same(ours, theirs, x, labels, lr):
     assert curves[0][-1] < curves[0][0] / 2  # it learns, so the comparison means something
     np.testing.assert_allclose(*curves, rtol=1e-8)
     assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-7, atol=1e-8)
+
+
+def convolutional_network(library):
+    """Make a small network with the batch norms of ``norms`` or of ``torch.nn``."""
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False),
+        library.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, stride=2),
+        library.BatchNorm2d(8, momentum=None),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(72, 16),
+        library.BatchNorm1d(16, affine=False),
+        nn.Linear(16, 5),
+    ).double()
 
 
 class Block(nn.Module):

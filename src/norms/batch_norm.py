@@ -48,11 +48,12 @@ def batch_norm_forward(x, gamma, beta, eps=1e-5):
         Ioffe and Szegedy 2015, arXiv:1502.03167, Algorithm 1.
     """
     x = checks.floating_array(x)
-    gamma = checks.channel_vector(gamma, x, "gamma")
-    beta = checks.channel_vector(beta, x, "beta")
-    checks.positive_eps(eps)
+    gamma = checks.channel_vector(gamma, x, "gamma")  # (1, C, 1, 1) for maps
+    beta = checks.channel_vector(beta, x, "beta")  # the same
+    checks.require_positive_eps(eps)
     axes = _all_but_channels(x)
     x_hat, _, _, rstd = standardize(at_least_float32(x), axes, eps)
+    # x_hat (N, C, *), rstd as gamma
     return (gamma * x_hat + beta).astype(x.dtype), (x_hat, rstd, gamma)
 
 
@@ -83,7 +84,7 @@ def batch_norm_backward(dy, cache):
     axes = _all_but_channels(dy)
     wide = at_least_float32(dy)
     dx, _, _ = standardize_backward(wide * gamma, x_hat, rstd, axes)
-    dgamma, dbeta = (wide * x_hat).sum(axis=axes), wide.sum(axis=axes)
+    dgamma, dbeta = (wide * x_hat).sum(axis=axes), wide.sum(axis=axes)  # (C,) both
     return dx.astype(dy.dtype), dgamma.astype(gamma.dtype), dbeta.astype(gamma.dtype)
 
 
@@ -113,7 +114,8 @@ def batch_norm_inference(x, gamma, beta, running_mean, running_var, eps=1e-5):
     x = checks.floating_array(x)
     named = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
     gamma, beta, mean, var = (checks.channel_vector(v, x, name) for name, v in named.items())
-    checks.positive_eps(eps)
+    # (1, C, 1, 1) each, for maps
+    checks.require_positive_eps(eps)
     y = gamma * (at_least_float32(x) - mean) * (var + eps) ** -0.5 + beta
     return y.astype(x.dtype)
 
@@ -171,7 +173,7 @@ class _BatchNorm(nn.Module):
         x = input
         by_batch = self.training or self.running_mean is None
         self._check(x, by_batch)
-        shape = (1, -1, *[1] * (x.dim() - 2))
+        shape = (1, -1, *[1] * (x.dim() - 2))  # (1, C, 1, 1) for maps
         weight = None if self.weight is None else self.weight.view(shape)
         bias = None if self.bias is None else self.bias.view(shape)
         if not by_batch:
@@ -203,10 +205,10 @@ class _BatchNorm(nn.Module):
             running.copy_(torch.lerp(running.to(new.dtype), new, momentum))
 
     def _check(self, x, by_batch):
-        checks.input_rank(x, self._ranks)
+        checks.require_rank(x, self._ranks)
         if by_batch:
-            checks.more_than_one_value(x, _all_but_channels(x))
-        checks.number(self.eps)
+            checks.require_more_than_one_value(x, _all_but_channels(x))
+        checks.require_number(self.eps)
         if self.eps < 0 or (by_batch and self.eps == 0):
             raise ValueError(
                 f"batch_norm eps must be {'positive' if by_batch else 'non-negative'}, but got "
@@ -218,8 +220,8 @@ class _BatchNorm(nn.Module):
             "weight": self.weight,
             "bias": self.bias,
         }
-        checks.channel_count(x, tensors)
-        checks.same_dtype(x, tensors)
+        checks.require_channels(x, tensors)
+        checks.require_same_dtype(x, tensors)
 
     def extra_repr(self):
         return (

@@ -1,4 +1,8 @@
-"""What the norms refuse, in one place: the exception is torch's, the message names the cure."""
+"""What the norms refuse, in one place: the exception is torch's, the message names the cure.
+
+The functions named ``require_...`` look at a tensor or a number and return nothing; the others
+return their NumPy argument, ready to compute with.
+"""
 
 import numbers
 
@@ -67,9 +71,9 @@ def trailing_parameter(parameter, x, name):
     return parameter
 
 
-def enough_axes(x, shape):
+def require_axes(x, shape):
     """Refuse a tensor with fewer axes than ``shape``."""
-    tensor(x)
+    require_tensor(x)
     if x.dim() < len(shape):
         raise ValueError(
             f"input of shape {tuple(x.shape)} has {x.dim()} axes; expected at least {len(shape)}, "
@@ -77,9 +81,9 @@ def enough_axes(x, shape):
         )
 
 
-def trailing_shape(x, shape):
+def require_trailing_shape(x, shape):
     """Refuse a tensor whose last axes are not ``shape``."""
-    tensor(x)
+    require_tensor(x)
     if not shape:
         raise RuntimeError(
             "normalized_shape is empty: expected the sizes of one or more last axes, such as 512"
@@ -100,28 +104,28 @@ def _elsewhere(shape, found, cure):
     return f". Axis {axis} has size {shape[0]}: {cure.format(axis)} moves it to the end"
 
 
-def not_negative_eps(eps):
+def require_not_negative_eps(eps):
     """Refuse an ``eps`` that is no number, or would be subtracted."""
-    number(eps)
+    require_number(eps)
     if eps < 0:
         raise ValueError(f"eps is {eps}; expected a number that is not negative, such as 1e-5")
 
 
-def positive_eps(eps):
+def require_positive_eps(eps):
     """Refuse an ``eps`` that is no number, or could divide by zero."""
-    number(eps)
+    require_number(eps)
     if not eps > 0:
         raise ValueError(f"eps is {eps}; expected a positive number, such as 1e-5")
 
 
-def number(eps):
+def require_number(eps):
     """Refuse an ``eps`` that is a string, an array or nothing."""
     if not isinstance(eps, numbers.Real):
         cure = f"float({eps!r})" if isinstance(eps, str) else "such as 1e-5"  # YAML reads "1e-5"
         raise TypeError(f"eps is a {type(eps).__name__}; expected a number: {cure}")
 
 
-def tensor(x):
+def require_tensor(x):
     """Refuse everything but a tensor of one shape."""
     if isinstance(x, fx.Proxy):
         raise TypeError(
@@ -138,9 +142,9 @@ def tensor(x):
         )
 
 
-def input_rank(x, ranks):
+def require_rank(x, ranks):
     """Refuse a tensor whose number of dimensions is not one of ``ranks``."""
-    tensor(x)
+    require_tensor(x)
     if x.dim() not in ranks:
         shapes = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
         raise ValueError(
@@ -149,7 +153,7 @@ def input_rank(x, ranks):
         )
 
 
-def more_than_one_value(x, axes):
+def require_more_than_one_value(x, axes):
     """Refuse statistics over a single value: its deviation is zero and its output constant."""
     if all(x.shape[axis] == 1 for axis in axes):
         raise ValueError(
@@ -159,7 +163,7 @@ def more_than_one_value(x, axes):
         )
 
 
-def channel_count(x, named_tensors):
+def require_channels(x, named_tensors):
     """Refuse parameters and buffers that do not have one entry per channel of ``x``."""
     for name, tensor in named_tensors.items():
         if tensor is not None and tensor.numel() != x.shape[1]:
@@ -170,7 +174,7 @@ def channel_count(x, named_tensors):
             )
 
 
-def floating_point(x):
+def require_floating_point(x):
     """Refuse a tensor of integers, booleans or complex numbers."""
     if x.is_complex():
         raise NotImplementedError(
@@ -182,9 +186,9 @@ def floating_point(x):
         )
 
 
-def same_dtype(x, named_tensors):
-    """Refuse integers, and mixed dtypes but for half-precision input with float32 parameters."""
-    floating_point(x)
+def require_same_dtype(x, named_tensors):
+    """Refuse integers, and mixed dtypes except half-precision input with float32 parameters."""
+    require_floating_point(x)
     dtypes = {name: tensor.dtype for name, tensor in named_tensors.items() if tensor is not None}
     half = x.dtype in (torch.float16, torch.bfloat16)
     if set(dtypes.values()) - {x.dtype} and not (half and set(dtypes.values()) == {torch.float32}):

@@ -87,7 +87,7 @@ def numerical_gradient(loss, x, step=1e-5):
 
 
 def check_backward(forward, backward, shapes, *, tolerance=1e-6, seed=0, **options):
-    r"""Hold a backward against central differences at a random point.
+    r"""Compare a backward with central differences at a random point.
 
     Every array of ``shapes`` and the upstream gradient ``dy`` are drawn from a normal
     distribution; the loss is :math:`L = \sum \mathrm{d}y \odot y`. The error of an entry
@@ -113,7 +113,7 @@ def check_backward(forward, backward, shapes, *, tolerance=1e-6, seed=0, **optio
     rng = np.random.default_rng(seed)
     arrays = {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
-    def forward_of_copies():  # what works in place must not change what it is held against
+    def forward_of_copies():  # what works in place must not change what it is compared with
         return forward(*(array.copy() for array in arrays.values()), **options)
 
     y, cache = forward_of_copies()

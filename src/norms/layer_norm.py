@@ -53,8 +53,9 @@ def layer_norm_forward(x, gamma, beta, eps=1e-5):
     beta = checks.trailing_parameter(beta, x, "beta")
     if beta.shape != gamma.shape:
         raise ValueError(f"beta has shape {beta.shape}; expected that of gamma, {gamma.shape}")
-    checks.positive_eps(eps)
+    checks.require_positive_eps(eps)
     x_hat, _, _, rstd = standardize(at_least_float32(x), last_axes(gamma.ndim), eps)
+    # x_hat (*, D), rstd (*, 1)
     return (gamma * x_hat + beta).astype(x.dtype), (x_hat, rstd, gamma)
 
 
@@ -86,9 +87,9 @@ def layer_norm_backward(dy, cache):
     x_hat, rstd, gamma = cache
     dy = checks.upstream(dy, x_hat)
     wide = at_least_float32(dy)
-    samples = tuple(range(dy.ndim - gamma.ndim))
+    samples = tuple(range(dy.ndim - gamma.ndim))  # the axes *
     dx, _, _ = standardize_backward(wide * gamma, x_hat, rstd, last_axes(gamma.ndim))
-    dgamma, dbeta = (wide * x_hat).sum(axis=samples), wide.sum(axis=samples)
+    dgamma, dbeta = (wide * x_hat).sum(axis=samples), wide.sum(axis=samples)  # (D,) both
     return dx.astype(dy.dtype), dgamma.astype(gamma.dtype), dbeta.astype(gamma.dtype)
 
 
@@ -162,9 +163,9 @@ class LayerNorm(nn.Module):
 
     def forward(self, input):
         """Normalize with the sample's own statistics, in training and in evaluation."""
-        checks.trailing_shape(input, self.normalized_shape)
-        checks.not_negative_eps(self.eps)
-        checks.same_dtype(input, {"weight": self.weight, "bias": self.bias})
+        checks.require_trailing_shape(input, self.normalized_shape)
+        checks.require_not_negative_eps(self.eps)
+        checks.require_same_dtype(input, {"weight": self.weight, "bias": self.bias})
         axes = last_axes(len(self.normalized_shape))
         x = input.contiguous()  # and so is the result, as torch's, whatever the layout of the input
         return StandardizeAffine.apply(x, self.weight, self.bias, axes, self.eps, True)[0]

@@ -3,6 +3,11 @@ r"""Statistics over some axes, then standardisation: the one idea, forward and b
 Batch, layer, instance and group norm differ in the axes that share a mean and a
 variance; RMS norm leaves the mean where it is. Everything else about their mathematics
 is here, once, and the same lines serve NumPy arrays and PyTorch tensors.
+
+A comment behind a line gives the shape where it changes: ``X`` is the shape of the input,
+``S`` that of the statistics, which have 1 in every place of ``axes``. For batch norm of maps
+X is (N, C, H, W) and S is (1, C, 1, 1); for layer norm of tokens (N, T, D) and (N, T, 1).
+Arrays of shape X are what costs time: a new one, which nobody else holds, is changed in place.
 """
 
 import math
@@ -47,8 +52,8 @@ def moments(x, axes):
 
     Note:
         The variance is biased (:math:`1/m`) and takes two passes: the mean is
-        subtracted before squaring, because :math:`E[x^2] - E[x]^2` loses every digit
-        when the mean is large. An empty set has mean 0 and variance 0.
+        subtracted before squaring: with :math:`E[x^2] - E[x]^2` all significant digits
+        are lost when the mean is large. An empty set has mean 0 and variance 0.
     """
     _, mu, var = _centre(x, axes)
     return mu, var
@@ -78,39 +83,44 @@ def standardize(x, axes, eps, centre=True):
     return centred * rstd, mu, var, rstd
 
 
-def standardize_backward(dx_hat, x_hat, rstd, axes, centre=True):
+def standardize_backward(dx_hat, x_hat, scale, axes, centre=True):
     r"""Send a gradient back through :func:`standardize`, statistics included.
 
     .. math::
         \mathrm{d}x = r \Big( \mathrm{d}\hat x - \frac1m \sum \mathrm{d}\hat x
         - \hat x \, \frac1m \sum \mathrm{d}\hat x \, \hat x \Big)
 
-    The result is orthogonal to the constant direction and (but for :math:`\epsilon`) to
+    The result is orthogonal to the constant direction and (up to :math:`\epsilon`) to
     :math:`\hat x`: the two directions that the forward pass removed. Without ``centre``
     the forward removed one, and the term :math:`\frac1m \sum \mathrm{d}\hat x` is absent.
 
     Args:
         dx_hat: gradient of the loss with respect to ``x_hat``, in its shape.
         x_hat: the standardised values.
-        rstd: the inverse deviation, or any multiple of it that is constant over each
-            set, such as ``gamma * rstd`` where the gain does not vary inside a set.
+        scale: the inverse deviation :math:`r`, times the gain where the gain is constant over
+            each set and ``dy`` is passed for ``dx_hat``.
         axes: the axes of the forward pass.
         centre: as in the forward pass.
 
     Returns:
-        ``dx, projection, total``: the gradient of ``x``, and the two sums over ``axes``
-        that it needs, :math:`\sum \mathrm{d}\hat x\,\hat x` and
-        :math:`\sum \mathrm{d}\hat x`, with kept dimensions. When ``dy`` is passed for
-        ``dx_hat`` they are the gradients of gain and shift.
+        ``dx, dot, total``: the gradient of ``x``, and the two sums over ``axes`` that it
+        needs, :math:`\sum \mathrm{d}\hat x\,\hat x` and :math:`\sum \mathrm{d}\hat x`,
+        with kept dimensions. When ``dy`` is passed for ``dx_hat`` they are the gradients of
+        gain and shift.
 
     References:
         Ioffe and Szegedy 2015, arXiv:1502.03167, section 3, in closed form.
     """
     m = max(_size(x_hat, axes), 1)
-    total = dx_hat.sum(axis=axes, keepdims=True)
-    projection = (dx_hat * x_hat).sum(axis=axes, keepdims=True)
-    dx = dx_hat - total / m if centre else dx_hat
-    return rstd * (dx - x_hat * (projection / m)), projection, total
+    total = dx_hat.sum(axis=axes, keepdims=True)  # S
+    dot = (dx_hat * x_hat).sum(axis=axes, keepdims=True)  # S
+    mean, projection = total / m, dot / m
+    # dx = scale * (dx_hat - mean - x_hat * projection), term by term in one new array
+    dx = x_hat * -projection  # X
+    dx += dx_hat
+    if centre:
+        dx -= mean
+    return dx * scale, dot, total
 
 
 class StandardizeAffine(torch.autograd.Function):
@@ -133,8 +143,11 @@ class StandardizeAffine(torch.autograd.Function):
     def forward(x, gamma, beta, axes, eps, centre):
         """Return ``y, mu, var``."""
         centred, mu, var = _centre(at_least_float32(x), axes, centre)
-        rstd = (var + eps) ** -0.5
-        scale = rstd if gamma is None else gamma * rstd
+        scale = (var + eps) ** -0.5  # S
+        if gamma is not None and _constant_over(gamma, x, axes):
+            scale = gamma * scale
+        elif gamma is not None:  # the product of gain and deviation would have shape X
+            centred, scale = _scaled(centred, scale, own=centre), gamma
         y = centred * scale if beta is None else torch.addcmul(beta, centred, scale)
         return y.to(x.dtype), mu, var
 
@@ -158,8 +171,8 @@ class StandardizeAffine(torch.autograd.Function):
             # A second derivative is being built, and the statistics depend on x:
             # the saved ones carry no graph, and would be constants to it.
             _, mu, var = _centre(x, ctx.axes, ctx.centre)
-        rstd = (var + ctx.eps) ** -0.5
-        x_hat = (x - mu if ctx.centre else x) * rstd
+        rstd = (var + ctx.eps) ** -0.5  # S
+        x_hat = _scaled(x - mu if ctx.centre else x, rstd, own=ctx.centre)  # X
         if gamma is None or _constant_over(gamma, x, ctx.axes):
             # The gain is one number per set: it may be applied after the sums, which
             # then are the gradients of gain and shift and need not be taken twice.
@@ -167,22 +180,33 @@ class StandardizeAffine(torch.autograd.Function):
             dx, dgamma, dbeta = standardize_backward(dy, x_hat, scale, ctx.axes, ctx.centre)
         else:
             dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, ctx.axes, ctx.centre)
-            dgamma, dbeta = dy * x_hat, dy
+            dgamma, dbeta = dy * x_hat, dy  # X, summed below
         dgamma = None if gamma is None else dgamma.sum_to_size(gamma.shape).to(gamma.dtype)
         dbeta = None if beta is None else dbeta.sum_to_size(beta.shape).to(beta.dtype)
         return dx.to(x_dtype), dgamma, dbeta, None, None, None
 
 
 def _centre(x, axes, centre=True):
-    """Return ``x - mu, mu, var``: the two passes, or the second alone with ``mu`` zero."""
+    """Return ``x - mu, mu, var``: the two passes, or the second alone with ``mu`` zero.
+
+    The first is new with ``centre``, and without it is ``x`` itself.
+    """
     m = max(_size(x, axes), 1)
     if centre:
-        mu = x.sum(axis=axes, keepdims=True) / m
-        x = x - mu
-    var = (x * x).sum(axis=axes, keepdims=True) / m
+        mu = x.sum(axis=axes, keepdims=True) / m  # S
+        x = x - mu  # X
+    var = (x * x).sum(axis=axes, keepdims=True) / m  # S
     if not centre:
         mu = (torch if isinstance(x, torch.Tensor) else np).zeros_like(var)
     return x, mu, var
+
+
+def _scaled(x, scale, own):
+    """Return ``x * scale``, in place if ``x`` is new and our own."""
+    if not own:
+        return x * scale
+    x *= scale
+    return x
 
 
 def _size(x, axes):

@@ -52,8 +52,9 @@ def rms_norm_forward(x, gamma, eps=None):
     gamma = checks.trailing_parameter(gamma, x, "gamma")
     wide = at_least_float32(x)
     eps = np.finfo(wide.dtype).eps if eps is None else eps
-    checks.positive_eps(eps)
+    checks.require_positive_eps(eps)
     x_hat, _, _, rstd = standardize(wide, last_axes(gamma.ndim), eps, centre=False)
+    # x_hat (*, D), rstd (*, 1)
     return (gamma * x_hat).astype(x.dtype), (x_hat, rstd, gamma)
 
 
@@ -83,9 +84,10 @@ def rms_norm_backward(dy, cache):
     x_hat, rstd, gamma = cache
     dy = checks.upstream(dy, x_hat)
     wide = at_least_float32(dy)
-    samples = tuple(range(dy.ndim - gamma.ndim))
+    samples = tuple(range(dy.ndim - gamma.ndim))  # the axes *
     dx, _, _ = standardize_backward(wide * gamma, x_hat, rstd, last_axes(gamma.ndim), centre=False)
-    return dx.astype(dy.dtype), (wide * x_hat).sum(axis=samples).astype(gamma.dtype)
+    dgamma = (wide * x_hat).sum(axis=samples)  # (D,)
+    return dx.astype(dy.dtype), dgamma.astype(gamma.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -143,13 +145,13 @@ class RMSNorm(nn.Module):
 
     def forward(self, x):
         """Normalize with the sample's own root mean square, in training and in evaluation."""
-        checks.enough_axes(x, self.normalized_shape)
-        checks.trailing_shape(x, self.normalized_shape)
-        checks.floating_point(x)
+        checks.require_axes(x, self.normalized_shape)
+        checks.require_trailing_shape(x, self.normalized_shape)
+        checks.require_floating_point(x)
         eps = self.eps
         if eps is None:
             eps = torch.finfo(torch.promote_types(x.dtype, torch.float32)).eps
-        checks.not_negative_eps(eps)
+        checks.require_not_negative_eps(eps)
         axes = last_axes(len(self.normalized_shape))
         x = x.contiguous()  # and so is the result, so that view(-1) works behind it
         return StandardizeAffine.apply(x, self.weight, None, axes, eps, False)[0]
