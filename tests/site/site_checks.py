@@ -47,6 +47,19 @@ def alternatives(soup) -> list[str]:
     return faults
 
 
+def names(soup) -> list[str]:
+    """Buttons and links whose name hides what one sees on them: by voice, nobody could ask for them."""
+    faults = []
+    for node in soup.select("a, button, summary, [role=button]"):
+        seen, said = (
+            " ".join(words.lower().split())
+            for words in (node.get_text(" "), node.get("aria-label", ""))
+        )
+        if said and seen not in said:
+            faults.append(f"{node.name}: shows “{seen[:40]}”, is called “{said[:40]}”")
+    return faults
+
+
 def folds(soup) -> list[str]:
     """Folds that show their content at load, or that need a script to fold."""
     faults = [

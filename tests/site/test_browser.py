@@ -1,6 +1,5 @@
 """Every page in a real browser with the network cut: once over HTTP, light, dark and narrow, once as a file."""
 
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
@@ -8,18 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 PHONE = {"width": 360, "height": 780}
 DESK = {"width": 1280, "height": 900}
-
-
-@dataclass
-class Visit:
-    """What happened on a page."""
-
-    faults: list = field(default_factory=list)  # requests, console, exceptions
-    themes: list = field(default_factory=list)
-    axe: dict = field(default_factory=dict)
-    too_wide: int = 0
-    open_folds: int = 0
-    file_faults: list = field(default_factory=list)
+TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 def watch(page, faults, local):
@@ -66,67 +54,42 @@ def only(rule):
 
 
 @pytest.fixture(scope="session")
-def visit(browser, address, site, kinds):
-    """Open a page once and keep what was seen: the tests below ask for one thing each."""
-    seen = {}
+def desk(browser):
     desk = browser.new_context(viewport=DESK, color_scheme="light")
     desk.set_default_timeout(20_000)
-
-    def look(name):
-        if name not in seen:
-            seen[name] = result = Visit()
-            page = desk.new_page()
-            watch(page, result.faults, lambda url: url.startswith((address, "data:")))
-            page.goto(f"{address}/{name}", wait_until="load")
-            for theme in ("light", "dark"):
-                page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-                result.themes.append(theme_after_change(page, theme))
-                if name in kinds:
-                    again = {} if theme == "light" else only("color-contrast")
-                    result.axe[theme] = violations(page, **again)
-            result.open_folds = page.locator("article details[open]").count()
-            page.set_viewport_size(PHONE)
-            page.wait_for_timeout(50)
-            result.too_wide = page.evaluate(
-                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            )
-            if name in kinds:
-                result.axe["phone"] = violations(page, **only("scrollable-region-focusable"))
-            page.close()
-
-            page = desk.new_page()
-            watch(page, result.file_faults, lambda url: urlsplit(url).scheme in ("file", "data"))
-            page.goto((site / name).as_uri(), wait_until="load")
-            page.close()
-        return seen[name]
-
-    yield look
+    yield desk
     desk.close()
 
 
-def test_loads_without_the_network_and_without_errors(visit, page_name):
-    assert visit(page_name).faults == []
+def test_page_has_no_fault(desk, address, page_name, kinds):
+    """One visit for all questions: a page is loaded once, and what is found is told by question."""
+    ask_axe = page_name in kinds
+    page, found = desk.new_page(), {"errors and requests that leave the site": []}
+    watch(page, *found.values(), lambda url: url.startswith((address, "data:")))
+    page.goto(f"{address}/{page_name}", wait_until="load")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        if (shown := theme_after_change(page, theme)) != theme:
+            found[f"a reader who asked for {theme} gets"] = shown
+        if ask_axe:
+            again = {} if theme == "light" else only("color-contrast")
+            found[f"axe, {theme}"] = violations(page, **again)
+    found["folds open at load"] = page.locator("article details[open]").count()
+    page.set_viewport_size(PHONE)
+    page.wait_for_timeout(50)
+    found["pixels too wide for a phone"] = max(0, page.evaluate(TOO_WIDE))
+    if ask_axe:
+        found["axe, phone"] = violations(page, **only("scrollable-region-focusable"))
+    page.close()
+    assert {question: answer for question, answer in found.items() if answer} == {}
 
 
-def test_opens_from_a_file(visit, page_name):
-    assert visit(page_name).file_faults == []
-
-
-def test_follows_the_readers_colour_scheme(visit, page_name):
-    assert visit(page_name).themes == ["light", "dark"]
-
-
-@pytest.mark.parametrize("mode", ["light", "dark", "phone"])
-def test_axe_finds_nothing(visit, kind_of_page, mode):
-    assert visit(kind_of_page).axe[mode] == []
-
-
-def test_does_not_scroll_sideways_on_a_phone(visit, page_name):
-    assert visit(page_name).too_wide <= 0
-
-
-def test_folds_are_closed_at_load(visit, page_name):
-    assert visit(page_name).open_folds == 0
+def test_opens_from_a_file(desk, site, kind_of_page):
+    page, faults = desk.new_page(), []
+    watch(page, faults, lambda url: urlsplit(url).scheme in ("file", "data"))
+    page.goto((site / kind_of_page).as_uri(), wait_until="load")
+    page.close()
+    assert faults == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])

@@ -12,7 +12,14 @@ def path(site, page_name):
 
 
 @pytest.mark.parametrize(
-    "check", [site_checks.maths, site_checks.alternatives, site_checks.folds, site_checks.outside]
+    "check",
+    [
+        site_checks.maths,
+        site_checks.alternatives,
+        site_checks.names,
+        site_checks.folds,
+        site_checks.outside,
+    ],
 )
 def test_page_has_no_fault(path, check):
     assert check(site_checks.page(path)) == []

@@ -7,10 +7,11 @@ SOUND = """<html lang="en"><title>t</title><article>
 <p>Costs $5 and $6. <span class="math"><span class="katex">x<annotation>\\frac{1}{2}</annotation></span></span></p>
 <pre>print("$$ \\( \\begin{x}")</pre><img src="a.png" alt="Loss falls with depth">
 <svg role="img" aria-label="One channel"></svg><details><summary>More</summary>answer</details>
-<a href="https://elsewhere.example/">out</a></article></html>"""
+<a href="https://elsewhere.example/">out</a>
+<button aria-label="Search"><i></i></button><button aria-label="Search this  book"> search </button></article></html>"""
 
 
-@pytest.mark.parametrize("check", ["maths", "alternatives", "folds", "outside"])
+@pytest.mark.parametrize("check", ["maths", "alternatives", "names", "folds", "outside"])
 def test_a_sound_page_passes(check):
     assert getattr(site_checks, check)(site_checks.parse(SOUND)) == []
 
@@ -27,6 +28,8 @@ def test_a_sound_page_passes(check):
         ("alternatives", '<article><img src="a.png" alt=" "></article>'),
         ("alternatives", '<article><img src="a.png" alt="../_images/95f6aa89.png"></article>'),
         ("alternatives", '<article><svg role="img"></svg></article>'),
+        ("names", '<button aria-label="Search">Search <kbd>Ctrl+K</kbd></button>'),
+        ("names", '<a href="#x" aria-label="link">Batch norm</a>'),
         ("folds", "<article><details open><summary>a</summary></details></article>"),
         ("folds", '<article><div class="admonition dropdown">a</div></article>'),
         ("outside", '<script src="https://cdn.example/x.js"></script>'),
