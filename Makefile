@@ -14,12 +14,13 @@ else
 endif
 RUN := $(BIN)/python
 
-.PHONY: help book serve test run format lock address clean
+.PHONY: help book serve check test run format lock address clean
 
 help:
 	@echo "make book               build the site into _build/html (sets up .venv first)"
 	@echo "make serve              build it and serve it on http://localhost:$(PORT)"
-	@echo "make test               unit tests, every notebook, strict build, site tests"
+	@echo "make check              what a commit needs: style, quick tests, changed pages, the site"
+	@echo "make test               everything: unit tests, every notebook, strict build, site tests"
 	@echo "make run                re-execute the chapters whose sources changed"
 	@echo "make run ALL=1          re-execute all chapters"
 	@echo "make run CHAPTER=NAME   re-execute one, such as 02_batch_norm"
@@ -36,17 +37,14 @@ serve: book
 	@echo "Serving http://localhost:$(PORT) (stop with Ctrl-C)"
 	@$(RUN) -m http.server $(PORT) --directory _build/html
 
+check:
+	@$(PYTHON) tools/environment.py all
+	@$(RUN) tools/stages.py check
+
 test:
 	@$(PYTHON) tools/environment.py all
 	@$(RUN) tools/browser.py
-	@echo "== unit tests"
-	@$(RUN) -m pytest tests --ignore=tests/site
-	@echo "== every notebook, executed and compared with its stored outputs"
-	@$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg --durations=5 chapters
-	@echo "== the site, built strictly"
-	@$(RUN) tools/book.py
-	@echo "== the site, in a browser"
-	@$(RUN) -m pytest tests/site
+	@$(RUN) tools/stages.py test
 
 run:
 	@$(PYTHON) tools/environment.py all

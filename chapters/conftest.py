@@ -2,8 +2,11 @@
 
 import os
 import tempfile
+import time
+from queue import Empty
 
 import nbval.kernel
+import nbval.plugin
 from nbval.plugin import IPyNbFile
 
 from norms.experiments.evidence import MIME
@@ -33,6 +36,30 @@ class SocketFileManager(nbval.kernel.KernelManager):
         path = os.path.join(self.folder.name, "kernel")
         super().__init__(transport="ipc", ip=path, **options)
 
+    def cleanup_resources(self, restart=False):
+        super().cleanup_resources(restart=restart)
+        if not restart:
+            self.folder.cleanup()
 
+
+class WatchedKernel(nbval.kernel.RunningKernel):
+    """Say at once that a kernel died, not after the time of a cell that it was too slow."""
+
+    def get_message(self, stream, timeout=None):
+        end = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while True:
+            left = end - time.monotonic()
+            try:
+                return super().get_message(stream, timeout=max(0, min(1, left)))
+            except Empty:
+                if not self.is_alive():
+                    raise RuntimeError(
+                        "The kernel died in this cell: out of memory, or a crash."
+                    ) from None
+                if left <= 1:
+                    raise
+
+
+nbval.plugin.RunningKernel = WatchedKernel
 if os.name != "nt":
     nbval.kernel.KernelManager = SocketFileManager

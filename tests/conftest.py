@@ -1,4 +1,8 @@
-"""Every test starts from the same seed, on one thread."""
+"""Every test starts from the same seed, on one thread, in each of pytest's workers."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch read it
 
 import numpy as np
 import pytest
