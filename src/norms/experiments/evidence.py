@@ -1,47 +1,22 @@
-"""From runs to statements: intervals, claims that are asserted, and records of verdicts.
+"""From runs to statements: paired differences, intervals, and bounds that are asserted."""
 
-A record is shown as a box and kept in the notebook's own outputs, as an output of the type
-:data:`MIME`; :func:`collect` reads it back. Whatever is measured is in that output; a second one
-has the verdict word alone, which must come out the same on every machine.
-"""
-
-import html
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from IPython.display import Markdown, display
 from scipy import stats
 
 __all__ = [
-    "MIME",
-    "VERDICTS",
     "Interval",
     "assert_above",
     "assert_below",
     "assert_within",
-    "collect",
     "interval",
     "paired",
     "ratio",
-    "record",
     "say",
-    "verdict_table",
     "within",
 ]
-
-MIME = "application/vnd.norms.evidence+json"
-
-VERDICTS = (
-    "proved",
-    "holds",
-    "holds if",
-    "half-true",
-    "not seen here",
-    "contradicted",
-    "cannot be tested here",
-)
 
 
 @dataclass(frozen=True)
@@ -132,103 +107,3 @@ def assert_within(effect, bound, what="the effect"):
 def say(sentence):
     """Show a sentence with measured numbers as Markdown."""
     display(Markdown(sentence))
-
-
-def record(
-    id, claim, verdict, effect, *, n=None, condition="", paper_for="", paper_against="", unit=""
-):
-    """Show a verdict as a box, and keep it in the notebook's outputs.
-
-    Args:
-        id: of the cell of the summary table, such as "BN-1".
-        claim: in our own words.
-        verdict: one of :data:`VERDICTS`.
-        effect: an :class:`Interval`, a number, or a sentence where no number serves.
-        n: number of seeds; default that of the interval.
-        condition: under which the verdict stands: completes "holds if".
-        paper_for: who says so, such as "Ioffe and Szegedy 2015".
-        paper_against: who says otherwise.
-        unit: of the effect, such as "points of test error".
-
-    Raises:
-        ValueError: another verdict, or "holds if" without its condition.
-    """
-    if verdict not in VERDICTS:
-        raise ValueError(f"verdict is {verdict!r}; expected one of: {', '.join(VERDICTS)}")
-    if verdict == "holds if" and not condition:
-        raise ValueError("verdict 'holds if' needs its condition: condition='...'")
-    if isinstance(effect, Interval):
-        n = effect.n if n is None else n
-        measured = asdict(effect)
-    else:
-        measured = effect if isinstance(effect, str) else float(effect)
-    entry = {
-        "id": id,
-        "claim": claim,
-        "verdict": verdict,
-        "effect": measured,
-        "unit": unit,
-        "n": n,
-        "condition": condition,
-        "paper_for": paper_for,
-        "paper_against": paper_against,
-    }
-    _made[id] = entry
-    display({MIME: entry, "text/html": _box(entry, effect)}, raw=True)
-    display({"text/plain": f"{id}: {verdict}"}, raw=True)
-
-
-def collect(path):
-    """Read the records out of a notebook's stored outputs, in their order.
-
-    Args:
-        path: of an ``.ipynb`` file.
-
-    Returns:
-        List of dictionaries with the arguments of :func:`record`.
-    """
-    notebook = json.loads(Path(path).read_text(encoding="utf-8"))
-    outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
-    return [o["data"][MIME] for o in outputs if MIME in o.get("data", {})]
-
-
-def verdict_table(*paths):
-    """Show the verdicts of this notebook so far, and those stored in others, as a table.
-
-    Args:
-        *paths: of ``.ipynb`` files; an id in the first column links to its page.
-    """
-    rows = {id: (id, entry) for id, entry in _made.items()}
-    for path in paths:
-        rows |= {e["id"]: (f"[{e['id']}]({path})", e) for e in collect(path)}
-    lines = ["| | claim | verdict |", "|---|---|---|"]
-    for id in sorted(rows, key=lambda id: (id[:-2], "-" in id, id)):
-        shown, entry = rows[id]
-        condition = f" {entry['condition']}" if entry["verdict"] == "holds if" else ""
-        lines.append(f"| {shown} | {entry['claim']} | **{entry['verdict']}**{condition} |")
-    display(Markdown("\n".join(lines)))
-
-
-_made = {}  # the records of this kernel, by id
-
-
-def _box(entry, effect):
-    """A quiet box that reads well without any style sheet; ``.norms-evidence`` is its hook."""
-    shown = f"{effect:.3g}" if isinstance(effect, int | float | Interval) else effect
-    runs = f"{entry['n']} paired seeds" if entry["n"] else ""
-    lines = {
-        "Measured": ", ".join(part for part in (f"{shown} {entry['unit']}".strip(), runs) if part),
-        "Condition": entry["condition"],
-        "For": entry["paper_for"],
-        "Against": entry["paper_against"],
-    }
-    rows = "".join(
-        f"<br><span><b>{label}:</b> {html.escape(text)}</span>"
-        for label, text in lines.items()
-        if text
-    )
-    return (
-        '<div class="norms-evidence" style="border-left: 3px solid #5b616b; padding: 4px 12px">'
-        f"<b>{html.escape(entry['id'])}</b> · {html.escape(entry['claim'])}<br>"
-        f"<b>Verdict: {entry['verdict']}</b>{rows}</div>"
-    )

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from norms.experiments import grids
-from norms.experiments.training import best_rate, run_arms, train, with_threads
+from norms.experiments import grids, provenance
+from norms.experiments.training import best_rate, on_few_threads, run_arms, train
 
 __all__ = ["MissingResults", "chosen", "main", "price", "rate", "rerun", "results", "run", "table"]
 
@@ -70,7 +70,7 @@ def run(id, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=Non
         RuntimeError: no end of the grid is in sight: the best rate lies beyond 1e-6 or 1000.
     """
     arms = grids.arms(id) if arms is None else arms
-    mark = fingerprint(arms)
+    mark = fingerprint(arms, seeds)
     final, part = Path(folder) / f"{id}.csv", Path(folder) / f"{id}.csv.part"
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists() and not again and _mark(final) == mark:
@@ -83,7 +83,7 @@ def run(id, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=Non
         bar.total = len(done) + len(tasks)
         bar.update(len(done) - bar.n)
         jobs = [
-            joblib.delayed(with_threads)(1, partial(_tune, name, arms[name], k, seeds))
+            joblib.delayed(on_few_threads)(partial(_tune, name, arms[name], k, seeds))
             for name, k in tasks
         ]
         pool = joblib.Parallel(n_jobs=processes or os.cpu_count(), return_as="generator_unordered")
@@ -128,15 +128,10 @@ def chosen(id, folder=RESULTS):
     """Return the learning rate of each arm with the best mean on the validation part.
 
     Raises:
-        MissingResults: the grid has not been run, or not since its arms were changed.
+        MissingResults: the grid has not been run.
         GridError: a best one is at an end of its grid.
     """
     found = results(id, folder)
-    if folder == RESULTS and _mark(RESULTS / f"{id}.csv") != fingerprint(grids.arms(id)):
-        raise MissingResults(
-            f"the results of the grid {id!r} were made with other arms: run "
-            f"`python -m norms.experiments.sweep {id}`"
-        )
     measure = _measure(Path(folder) / f"{id}.csv")
     return {name: best_rate(rates, values, measure) for name, (rates, values) in found.items()}
 
@@ -205,10 +200,28 @@ def table(id, folder=RESULTS):
     return "\n".join(lines)
 
 
-def fingerprint(arms):
-    """Return a short hash of what the arms are."""
-    text = "\n".join(f"{name}: {_describe(arm)}" for name, arm in arms.items())
+def stale(id):
+    """Tell whether a stored table was made with other arms, seeds or code than there are now."""
+    return _mark(RESULTS / f"{id}.csv") != fingerprint(grids.arms(id), SEEDS)
+
+
+def fingerprint(arms, seeds):
+    """Return a short hash of what a table is made from: the arms, their seeds, the code that runs."""
+    lines = [f"{name}: {_describe(arm)}" for name, arm in arms.items()]
+    code = provenance.of_functions([train, *_functions(list(arms.values()))], lines)
+    text = "\n".join([*lines, f"seeds {list(seeds)}", str(code)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _functions(value):
+    """The functions and classes in an arm."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, partial):
+        value = [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, list | tuple):
+        return [function for v in value for function in _functions(v)]
+    return [value] if callable(value) else []
 
 
 def _describe(value):
@@ -220,6 +233,8 @@ def _describe(value):
         return [_describe(v) for v in (value.func, value.args, value.keywords)]
     if callable(value):
         return value.__qualname__
+    if parts := getattr(value, "train", None):  # data
+        return str(value), [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts]
     return str(value)
 
 

@@ -1,18 +1,25 @@
 """What readability costs: our layers against torch's own, one thread, on this machine.
 
 Run ``python -m norms.experiments.timing``. The layers take turns, so that a machine that
-slows down slows all of them; a ratio is the median of the ratios turn by turn. With ``--store``
-it measures layer and RMS norm over widths instead, and keeps the table for the RMS norm chapter.
+slows down slows all of them; a ratio is the median of the ratios turn by turn.
+
+On Linux the ratios depend on the allocator: by default the C library gives large blocks back to
+the system after each use, and fetching them anew can take longer than the arithmetic, in torch's
+layers and in ours. The table has both: the allocator's defaults, and memory kept for reuse.
+
+With ``--store`` it measures, with memory kept, layer and RMS norm over widths and the price of a
+training step with batch norm, and keeps the two tables for the chapters.
 """
 
 import argparse
 import copy
 import csv
+import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +30,25 @@ from torch import nn
 
 import norms
 
-__all__ = ["PAIRS", "Timing", "cost_by_width", "measure", "race", "store_costs"]
+__all__ = [
+    "PAIRS",
+    "MissingCosts",
+    "Timing",
+    "allocators",
+    "cost_by_width",
+    "in_new_process",
+    "measure",
+    "race",
+    "step_cost",
+    "store_costs",
+    "store_step_costs",
+]
 
 COSTS = Path(__file__).with_name("results") / "cost-by-width.csv"
+STEP_COSTS = COSTS.with_name("step-costs.csv")
+
+# What glibc reads when a process starts: no block is too large to be kept, and nothing is given back.
+KEPT = {"MALLOC_MMAP_THRESHOLD_": str(4 * 2**30), "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30)}
 
 # name: (torch's layer, ours, the axis whose size they are built for, shapes small and large)
 PAIRS = {
@@ -33,6 +56,10 @@ PAIRS = {
     "layer norm": (nn.LayerNorm, norms.LayerNorm, -1, [(1024, 64), (4096, 1024)]),
     "RMS norm": (nn.RMSNorm, norms.RMSNorm, -1, [(1024, 64), (4096, 1024)]),
 }
+
+
+class MissingCosts(FileNotFoundError):
+    """Costs have not been measured; the message names the command."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +75,79 @@ class Timing:
     kept: float
     offset_error: float
 
-    HEADER = (
-        f"{'layer':26s}{'shape':>18s}{'forward ms':>12s}{'ratio':>7s}{'+backward ms':>14s}"
-        f"{'ratio':>7s}{'kept MiB':>10s}{'error at 3000':>15s}"
+
+def header(names):
+    """Return the two lines above the table: one group of times for each allocator of ``names``."""
+    groups = "".join(f"{f'| {name}':<{len(TIMES)}}" for name in names)
+    return (
+        f"{'':43s}{groups}\n"
+        f"{'layer':26s}{'shape':>17s}{TIMES * len(names)}{'kept MiB':>10s}{'error at 3000':>15s}"
     )
 
-    def __str__(self):
-        return (
-            f"{self.layer:26s}{'x'.join(map(str, self.shape)):>18s}{self.forward:12.3f}"
-            f"{self.forward_ratio:7.2f}{self.both:14.3f}{self.both_ratio:7.2f}{self.kept:10.2f}"
-            f"{self.offset_error:15.1e}"
-        )
+
+def row(timings):
+    """Return a line of the table: one layer at one shape, measured with each allocator."""
+    first = timings[0]
+    times = "".join(
+        f"|{t.forward:11.3f}{t.forward_ratio:7.2f}{t.both:14.3f}{t.both_ratio:7.2f}"
+        for t in timings
+    )
+    return (
+        f"{first.layer:26s}{'x'.join(map(str, first.shape)):>17s}{times}"
+        f"{first.kept:10.2f}{first.offset_error:15.1e}"
+    )
+
+
+TIMES = f"|{'forward ms':>11s}{'ratio':>7s}{'+backward ms':>14s}{'ratio':>7s}"
+
+
+def allocators():
+    """Return the settings of the C library's allocator to measure with.
+
+    Returns:
+        Dictionary from a name to environment variables. Linux with glibc has two entries, unless
+        the allocator is set already: then it stays as it is. Elsewhere there is no setting.
+    """
+    if _allocator_variables():
+        return {f"as set: {', '.join(_allocator_variables())}": {}}
+    if platform.libc_ver()[0] != "glibc":
+        return {"allocator's defaults": {}}
+    return {"allocator's defaults": {}, "memory kept for reuse": KEPT}
+
+
+def _allocator_variables():
+    """Name the variables of this process that set its allocator, or put another in its place."""
+    return sorted(
+        name
+        for name, value in os.environ.items()
+        if name.startswith("MALLOC_")
+        or (name == "GLIBC_TUNABLES" and "malloc" in value)
+        or (name == "LD_PRELOAD" and value)
+    )
+
+
+def in_new_process(environment, function, *arguments):
+    """Call a function in a process that starts with these variables added, on one thread.
+
+    Args:
+        environment: dictionary from a name to a string.
+        function: of a module.
+        *arguments: of the function.
+
+    Returns:
+        What it returns.
+    """
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, context, torch.set_num_threads, (1,)) as pool:
+            return pool.submit(function, *arguments).result()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def measure(name, shape, turns=100, compiled=True):
@@ -176,16 +265,8 @@ def store_costs(widths=(64, 256, 1024, 4096), rows=1024, repeats=5, turns=40, pa
             for key in layers:
                 medians = (f"{1e6 * statistics.median(seconds[key]):.4g}" for seconds in times)
                 lines.append([*key, width, repeat, *medians])
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(
-            "# python -m norms.experiments.timing --store\n"
-            f"# python {platform.python_version()}, torch {torch.__version__}, "
-            f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, 1 thread\n"
-            f"# {datetime.now(UTC):%Y-%m-%d}, {rows} tokens, microseconds, median of {turns}\n"
-        )
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["norm", "variant", "width", "repeat", "forward", "both"])
-        writer.writerows(lines)
+    columns = ["norm", "variant", "width", "repeat", "forward", "both"]
+    _store(path, f"{rows} tokens, microseconds, median of {turns}", columns, lines)
 
 
 def cost_by_width(path=COSTS):
@@ -194,9 +275,11 @@ def cost_by_width(path=COSTS):
     Returns:
         ``widths, times``: W widths, and a dictionary from a norm ("layer" or "rms") and a variant
         ("torch", "ours" or "ours compiled") to microseconds of a pass forward and back, (W, repeats).
+
+    Raises:
+        MissingCosts: there is no table.
     """
-    with path.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(line for line in file if line[:1] != "#"))
+    rows = _read(path)
     widths = sorted({int(row["width"]) for row in rows})
     times = {}
     for key in dict.fromkeys((row["norm"], row["variant"]) for row in rows):
@@ -207,30 +290,105 @@ def cost_by_width(path=COSTS):
     return widths, times
 
 
+def store_step_costs(steps=40, repeats=5, path=STEP_COSTS):
+    """Time the training steps of two arms of the grid "figure-1": no norm, and batch norm; store.
+
+    The arms take turns. Their times are processor time, so that other programs count little.
+
+    Args:
+        steps: of a training, of ten nets side by side, without evaluation.
+        repeats: how many turns.
+        path: of the table.
+    """
+    from norms.experiments import grids, training  # here: the layers' table needs no experiment
+
+    arms = grids.arms("figure-1")
+
+    def train(name, steps):
+        options = arms[name] | {"steps": steps, "every": None, "parts": []}
+        start = time.process_time()
+        training.train(**options, learning_rates=[0.1], seeds=list(range(10)))
+        return 1e3 * (time.process_time() - start) / steps
+
+    lines = []
+    for repeat in range(-1, repeats):
+        turn = {name: train(name, steps) for name in ("none", "batch")}
+        if repeat >= 0:  # the first turn warms up
+            lines += [
+                [name, repeat, f"{cost:.4g}", f"{cost / turn['none']:.4g}"]
+                for name, cost in turn.items()
+            ]
+    what = f"grid figure-1, 10 nets, milliseconds a step, mean of {steps}, processor time"
+    _store(path, what, ["arm", "repeat", "step", "ratio"], lines)
+
+
+def step_cost(name, path=STEP_COSTS):
+    """Read how many times as long as without a norm a training step takes.
+
+    Args:
+        name: of the arm of the grid "figure-1", such as "batch".
+        path: of the table.
+
+    Returns:
+        Array (repeats,) of ratios, one a turn; a page prints their median.
+
+    Raises:
+        MissingCosts: there is no table.
+        KeyError: it has no such arm.
+    """
+    ratios = [float(row["ratio"]) for row in _read(path) if row["arm"] == name]
+    if not ratios:
+        raise KeyError(f"no arm {name!r} in {path}")
+    return np.array(ratios)
+
+
+def _store(path, what, columns, lines):
+    settings = [f"{name}={os.environ[name]}" for name in _allocator_variables()] or ["defaults"]
+    allocator = " ".join([*filter(None, platform.libc_ver()), "allocator:", *settings])
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(
+            "# python -m norms.experiments.timing --store\n"
+            f"# python {platform.python_version()}, torch {torch.__version__}, "
+            f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, 1 thread\n"
+            f"# {allocator}\n"
+            f"# {datetime.now(UTC):%Y-%m-%d}, {what}\n"
+        )
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(lines)
+
+
+def _read(path):
+    if not path.exists():
+        raise MissingCosts(f"no costs in {path}: run `python -m norms.experiments.timing --store`")
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(line for line in file if line[:1] != "#"))
+
+
 def main():
-    """Print the table."""
+    """Print the table, or store those of the chapters."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
-    parser.add_argument("--store", action="store_true", help="measure over widths, and store")
+    parser.add_argument("--store", action="store_true", help="measure for the chapters, and store")
     parser.add_argument("--turns", type=int, default=100)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    # glibc hands large blocks back to the system after each use; fetching them anew would be
-    # a third of the time. The allocator reads this when it starts, so start once more.
-    if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
-        os.environ.update(MALLOC_MMAP_THRESHOLD_="4294967296", MALLOC_TRIM_THRESHOLD_="17179869184")
-        os.execv(sys.executable, [sys.executable, "-m", "norms.experiments.timing", *sys.argv[1:]])
+    settings = allocators()
     if arguments.store:
-        store_costs()
-        print(COSTS)
+        *_, environment = settings.values()  # the last: memory is kept, where that can be set
+        for store, path in ((store_step_costs, STEP_COSTS), (store_costs, COSTS)):
+            in_new_process(environment, store)
+            print(path)
         return
-    print(
-        f"torch {torch.__version__}, 1 thread, median of {arguments.turns} turns\n{Timing.HEADER}"
-    )
+    print(f"torch {torch.__version__}, 1 thread, median of {arguments.turns} turns")
+    print(header(settings))
     for name, (*_, shapes) in PAIRS.items():
         for shape in shapes:
-            for timing in measure(name, shape, arguments.turns, not arguments.no_compile):
-                print(timing, flush=True)
+            measured = [
+                in_new_process(e, measure, name, shape, arguments.turns, not arguments.no_compile)
+                for e in settings.values()
+            ]
+            for timings in zip(*measured, strict=True):
+                print(row(timings), flush=True)
 
 
 if __name__ == "__main__":

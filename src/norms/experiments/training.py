@@ -1,7 +1,6 @@
 """One training loop for every experiment: many seeds and learning rates at once."""
 
 import contextlib
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,18 +13,18 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from norms.experiments.data import sonnets
+from norms.experiments.evaluation import cross_entropy, evaluate, undisturbed
 
 __all__ = [
     "GridError",
     "History",
-    "batch_statistics",
     "best_rate",
     "compare",
     "cut_once",
-    "evaluate",
-    "predict",
-    "reestimate",
+    "few_threads",
+    "on_few_threads",
     "run_arms",
+    "seeded",
     "seeds",
     "shuffled",
     "sorted_by_class",
@@ -48,6 +47,27 @@ def seeds(count):
     return list(range(base, base + count))
 
 
+@contextlib.contextmanager
+def few_threads():
+    """Compute on one thread, or ``NORMS_THREADS``, and give torch its own number back.
+
+    Sums are then taken in the same order on every run, so a machine repeats its results exactly,
+    and many small operations are faster so.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ.get("NORMS_THREADS", "1")))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def on_few_threads(function):
+    """Call a function without arguments under :func:`few_threads`; for worker processes."""
+    with few_threads():
+        return function()
+
+
 @dataclass(frozen=True)
 class History:
     """What a training run left: tensors with the axes (learning rate, seed) last.
@@ -61,7 +81,7 @@ class History:
         learning_rates: the L learning rates.
         model: the trained networks, L * S copies, the learning rate the slower index.
         watched: what ``watch`` returned, step by step.
-        measure: "accuracy", or "loss", of which less is better.
+        measure: "accuracy" in percent, or "loss", of which less is better.
     """
 
     steps: list[int]
@@ -110,6 +130,7 @@ def train(
     every=None,
     parts=("validation", "test"),
     watch=None,
+    loss=cross_entropy,
 ):
     """Train one network for each learning rate and seed by stochastic gradient descent.
 
@@ -137,7 +158,10 @@ def train(
         every: take the measure each so many steps (and at the end); default at the end.
         parts: of the data, on which it is taken.
         watch: ``watch(step, model, updates)`` is called after each update with its number, the
-            networks and the changes of their parameters; results other than None are kept.
+            networks and the changes of their parameters; results other than None are kept. What
+            it does to modes, buffers and random numbers is undone.
+        loss: of outputs (R, B, ...) and targets, one number an answer, such as
+            :func:`norms.experiments.evaluation.cross_entropy`.
 
     Returns:
         A :class:`History`. A copy whose logits are not finite has diverged and counts as
@@ -152,21 +176,25 @@ def train(
     plan = [_plan(batches or shuffled, labels, batch_size, steps, seed) for seed in seeds]
     record, losses, watched = [], [], []
     measured = {"validation": [], "test": []}
-    with torch.random.fork_rng(devices=[]):
+    with few_threads(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds[0])  # for layers that draw in training
         for step in range(steps):
             index, target = (
                 torch.stack([p[i][step] for p in plan] * len(learning_rates)) for i in (0, 1)
             )  # (R, B) and (R, B), or (R, B, T) of a text
-            loss, gradients = _gradients(model, parameters, images, index, target, micro_batch)
+            value, gradients = _gradients(
+                model, loss, parameters, images, index, target, micro_batch
+            )
             updates = update(gradients, min(1, (step + 1) / warmup) if warmup else 1)
-            losses.append(loss.view(shape))
-            if watch and (seen := watch(step + 1, model, updates)) is not None:
-                watched.append(seen)
+            losses.append(value.view(shape))
+            if watch:
+                with undisturbed(model):
+                    seen = watch(step + 1, model, updates)
+                watched += [] if seen is None else [seen]
             if step + 1 == steps or (every and (step + 1) % every == 0):
                 record.append(step + 1)
                 for part in parts:
-                    values = evaluate(model, *getattr(data, part), measure=data.measure)
+                    values = evaluate(model, *getattr(data, part), measure=data.measure, loss=loss)
                     measured[part].append(values.view(shape))
     stacked = [
         torch.stack(values) if values else torch.empty(0, *shape)
@@ -190,13 +218,14 @@ def compare(net, arms, data, **options):
     """
     return run_arms(
         {
-            name: partial(train, partial(_build, net, arm), data, **options)
+            name: partial(train, partial(seeded, net, **arm), data, **options)
             for name, arm in arms.items()
         }
     )
 
 
-def _build(net, arm, seeds):
+def seeded(net, seeds, **arm):
+    """Build a net: ``partial(seeded, net, norm="batch")`` is a function of the seeds alone."""
     return net(seeds=seeds, **arm)
 
 
@@ -244,98 +273,6 @@ def cut_once(labels, batch_size, steps, seed):
     return cut[torch.cat(orders)[:steps]]
 
 
-def predict(model, images, statistics="running", batch_size=500):
-    """Return the logits (R, N, classes), or (R, N, T, classes) for tokens.
-
-    Args:
-        model: R copies.
-        images: (N, 1, H, W), or (R, N, 1, H, W) if each copy has its own; or tokens (N, T), or
-            (R, N, T).
-        statistics: "running" for evaluation mode; "batch" lets batch norm take the statistics
-            of each batch of ``batch_size`` images, in their order. Neither changes the model.
-        batch_size: number of images at a time.
-    """
-    if statistics not in ("running", "batch"):
-        raise ValueError(f"statistics is {statistics!r}; expected 'running' or 'batch'")
-    images = _each(model, images)
-    mode = batch_statistics(model) if statistics == "batch" else _evaluation(model)
-    with mode, torch.no_grad():
-        return torch.cat([model(part) for part in images.split(batch_size, dim=1)], dim=1)
-
-
-def evaluate(model, images, labels, statistics="running", batch_size=500, measure="accuracy"):
-    """Return the accuracy of each copy in percent, or its mean loss in nats, (R,).
-
-    A copy that has diverged counts as guessing.
-
-    Args:
-        model: R copies.
-        images: (N, 1, H, W) or tokens (N, T); with R in front if each copy has its own.
-        labels: (N,), or (N, T) for tokens; with R in front or not.
-        statistics: "running" or "batch", see :func:`predict`.
-        batch_size: number of images at a time.
-        measure: "accuracy" or "loss".
-    """
-    logits = predict(model, images, statistics, batch_size)
-    if measure == "accuracy":
-        each, guess = 100 * (logits.argmax(-1) == labels).float(), 100 / logits.shape[-1]
-    else:
-        target = labels.expand(logits.shape[:-1])
-        each = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none")
-        each, guess = each.view(target.shape), math.log(logits.shape[-1])
-    finite = logits.isfinite().flatten(1).all(1)
-    return torch.where(finite, each.flatten(1).mean(1), guess)
-
-
-def reestimate(model, images, batch_size=None):
-    """Replace the running statistics by those of other images; labels are not needed.
-
-    The new ones are the plain average of the batches' means and unbiased variances, as in the
-    paper's Algorithm 2. Nothing else in the model changes.
-
-    Args:
-        model: R copies.
-        images: (N, 1, H, W), or (R, N, 1, H, W) if each copy has its own.
-        batch_size: of the batches whose statistics are averaged; an incomplete one is dropped.
-            Default: one batch of all.
-
-    Returns:
-        The model.
-
-    References:
-        Ioffe and Szegedy 2015, arXiv:1502.03167, Algorithm 2. Li et al. 2017, arXiv:1603.04779
-        (AdaBN). Wu and Johnson 2021, arXiv:2105.07576 (precise statistics).
-    """
-    images = _each(model, images)
-    batch_size = batch_size or images.shape[1]
-    layers = _with_statistics(model)
-    kept = [layer.momentum for layer in layers]
-    with _evaluation(model), torch.no_grad():
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # the plain average
-            layer.train()
-        for start in range(0, images.shape[1] - batch_size + 1, batch_size):
-            model(images[:, start : start + batch_size])
-    for layer, momentum in zip(layers, kept, strict=True):
-        layer.momentum = momentum
-    return model
-
-
-@contextlib.contextmanager
-def batch_statistics(model):
-    """Let batch norm take the statistics of the batch, and forget them at the end."""
-    layers = _with_statistics(model)
-    kept = [{name: b.clone() for name, b in layer.named_buffers()} for layer in layers]
-    with _evaluation(model):
-        for layer in layers:
-            layer.train()
-        yield model
-    for layer, buffers in zip(layers, kept, strict=True):
-        for name, value in buffers.items():
-            getattr(layer, name).copy_(value)
-
-
 def best_rate(learning_rates, values, measure="accuracy"):
     """Return the learning rate with the best mean, the smaller one of equals.
 
@@ -367,15 +304,13 @@ def run_arms(arms, processes=2):
     Returns:
         Dictionary from the name to what its function returned.
     """
-    # One thread a process: sums are then taken in the same order on every run, and a
-    # machine repeats its results exactly. NORMS_THREADS tries the book on other counts.
-    threads = int(os.environ.get("NORMS_THREADS", "1"))
-    jobs = (joblib.delayed(with_threads)(threads, function) for function in arms.values())
+    jobs = (joblib.delayed(on_few_threads)(function) for function in arms.values())
     results = joblib.Parallel(n_jobs=min(processes, len(arms)), return_as="generator")(jobs)
     bar = tqdm(results, total=len(arms), desc="arms", leave=False, disable=_silent())
     return dict(zip(arms, bar, strict=True))
 
 
+@few_threads()
 def torch_encoder(steps=30, seed=0):
     """Train PyTorch's own Transformer encoder a little, a model in which to exchange layers.
 
@@ -404,12 +339,6 @@ def torch_encoder(steps=30, seed=0):
             loss.backward()
             descent.step()
     return model.eval(), text.test[0][:64]
-
-
-def with_threads(threads, function):
-    """Call ``function`` with so many threads; for worker processes."""
-    torch.set_num_threads(threads)
-    return function()
 
 
 class _Update:
@@ -453,43 +382,21 @@ def _plan(batches, labels, batch_size, steps, seed):
     return chosen if isinstance(chosen, tuple) else (chosen, labels[chosen])
 
 
-def _gradients(model, parameters, images, index, target, micro_batch):
+def _gradients(model, loss, parameters, images, index, target, micro_batch):
     """Mean loss (R,) of a batch and its gradients, taken part by part."""
-    counted = (target != -100).flatten(1).sum(1)  # (R,)
+    answers = target[..., 0] if target.is_floating_point() else target  # numbers, or classes
+    counted = (answers != -100).flatten(1).sum(1)  # (R,)
     total, gradients = 0, None
     for i, t in zip(
         *(a.split(micro_batch or index.shape[1], 1) for a in (index, target)), strict=True
     ):
-        logits = model(images[i])
-        losses = F.cross_entropy(logits.flatten(0, -2), t.flatten(), reduction="none")
-        loss = losses.view(len(t), -1).sum(1) / counted  # (R,)
-        part = torch.autograd.grad(loss.sum(), parameters)
-        total = total + loss.detach()
+        value = loss(model(images[i]), t).flatten(1).sum(1) / counted  # (R,)
+        part = torch.autograd.grad(value.sum(), parameters)
+        total = total + value.detach()
         gradients = (
             part if gradients is None else [a + b for a, b in zip(gradients, part, strict=True)]
         )
     return total, gradients
-
-
-@contextlib.contextmanager
-def _evaluation(model):
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-def _with_statistics(model):
-    """The layers that remember statistics for evaluation."""
-    return [m for m in model.modules() if getattr(m, "running_mean", None) is not None]
-
-
-def _each(model, images):
-    """Give each copy the images (N, 1, H, W) or tokens (N, T), if it has none of its own."""
-    return images if images.dim() in (3, 5) else images.expand(model.copies, *images.shape)
 
 
 def _silent():

@@ -1,0 +1,40 @@
+"""The arms whose learning rates are tuned, and the claims that they decide: one file a norm.
+
+An arm is everything that :func:`norms.experiments.training.train` needs except the learning rates
+and the seeds. The chapters run the same arms with the chosen rate and fresh seeds. A claim stands
+beside them with its bounds, which are older than the run.
+
+A norm's file has ``GRIDS``, a dictionary from a grid's name to a function that returns its arms,
+and ``CLAIMS``, a dictionary from the cell of the summary table to its claim. It is found here by
+being there.
+"""
+
+import pkgutil
+from importlib import import_module
+
+__all__ = ["CLAIMS", "GRIDS", "arms"]
+
+
+def _gathered(name):
+    found = {}
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        for key, value in getattr(import_module(module.name), name, {}).items():
+            if key in found:
+                raise ValueError(f"{name} has {key!r} twice, the second time in {module.name}")
+            found[key] = value
+    return found
+
+
+GRIDS = _gathered("GRIDS")
+CLAIMS = _gathered("CLAIMS")
+
+
+def arms(id):
+    """Return the arms of a grid: a dictionary from the name to arguments of ``train``.
+
+    Raises:
+        KeyError: no such grid.
+    """
+    if id not in GRIDS:
+        raise KeyError(f"there is no grid {id!r}; there are: {', '.join(GRIDS)}")
+    return GRIDS[id]()

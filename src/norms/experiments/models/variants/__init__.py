@@ -1,0 +1,1 @@
+"""Forms of the norms that only experiments need, one file a norm."""

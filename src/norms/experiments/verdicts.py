@@ -1,0 +1,122 @@
+"""The verdicts on claims: computed, shown as a box, and kept in the notebook's own outputs.
+
+A record is an output of the type :data:`MIME`; :func:`collect` reads it back. Whatever is measured
+is in that output; a second one has the verdict word alone, which must come out the same on every
+machine.
+"""
+
+import html
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from IPython.display import Markdown, display
+
+from norms.experiments.claims import verdict
+from norms.experiments.evidence import Interval
+from norms.experiments.grids import CLAIMS
+
+__all__ = ["MIME", "collect", "judge", "verdict_table"]
+
+MIME = "application/vnd.norms.evidence+json"
+
+
+def judge(id, **measured):
+    """Show the verdict on a claim as a box, and keep it in the notebook's outputs.
+
+    The verdict follows from the bounds that stand beside the claim in
+    :mod:`norms.experiments.grids`.
+
+    Args:
+        id: of the cell of the summary table, such as "BN-1".
+        **measured: each quantity of the claim: an :class:`Interval`, or a number.
+
+    Raises:
+        KeyError: there is no such claim.
+        ValueError: other quantities than the claim names.
+    """
+    if id not in CLAIMS:
+        raise KeyError(f"there is no claim {id!r}; there are: {', '.join(CLAIMS)}")
+    claim = CLAIMS[id]
+    word, looked = verdict(claim, measured)
+    effect = measured[claim.effect]
+    entry = {
+        "id": id,
+        "claim": claim.statement,
+        "verdict": word,
+        "effect": asdict(effect) if isinstance(effect, Interval) else float(effect),
+        "unit": claim.unit,
+        "n": effect.n if isinstance(effect, Interval) else None,
+        "condition": claim.condition.get(word, "").format(**measured),
+        "paper_for": claim.paper_for,
+        "paper_against": claim.paper_against,
+        "bounds": [
+            f"{claim.quantities[name]}: {bound}, measured {_short(measured[name])}"
+            + ("" if holds else " (does not hold)")
+            for name, bound, holds in looked
+        ],
+    }
+    _made[id] = entry
+    display({MIME: entry, "text/html": _box(entry, effect)}, raw=True)
+    display({"text/plain": f"{id}: {word}"}, raw=True)
+
+
+def collect(path):
+    """Read the records out of a notebook's stored outputs, in their order.
+
+    Args:
+        path: of an ``.ipynb`` file.
+
+    Returns:
+        List of dictionaries: id, claim, verdict, effect, unit, n, condition, papers, bounds.
+    """
+    notebook = json.loads(Path(path).read_text(encoding="utf-8"))
+    outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
+    return [o["data"][MIME] for o in outputs if MIME in o.get("data", {})]
+
+
+def verdict_table(*paths):
+    """Show the verdicts of this notebook so far, and those stored in others, as a table.
+
+    Args:
+        *paths: of ``.ipynb`` files; an id in the first column links to its page.
+    """
+    rows = {id: (id, entry) for id, entry in _made.items()}
+    for path in paths:
+        rows |= {e["id"]: (f"[{e['id']}]({path})", e) for e in collect(path)}
+    lines = ["| | claim | verdict |", "|---|---|---|"]
+    for id in sorted(rows, key=lambda id: (id[:-2], "-" in id, id)):
+        shown, entry = rows[id]
+        condition = f" {entry['condition']}" if entry["verdict"] == "holds if" else ""
+        lines.append(f"| {shown} | {entry['claim']} | **{entry['verdict']}**{condition} |")
+    display(Markdown("\n".join(lines)))
+
+
+_made = {}  # the records of this kernel, by id
+
+
+def _box(entry, effect):
+    """A quiet box that reads well without any style sheet; ``.norms-evidence`` is its hook."""
+    shown = _short(effect)
+    runs = f"{entry['n']} paired seeds" if entry["n"] else ""
+    lines = {
+        "Measured": ", ".join(part for part in (f"{shown} {entry['unit']}".strip(), runs) if part),
+        "Condition": entry["condition"],
+        "Bounds, older than the run": "; ".join(entry["bounds"]),
+        "For": entry["paper_for"],
+        "Against": entry["paper_against"],
+    }
+    rows = "".join(
+        f"<br><span><b>{label}:</b> {html.escape(text)}</span>"
+        for label, text in lines.items()
+        if text
+    )
+    return (
+        '<div class="norms-evidence" style="border-left: 3px solid #5b616b; padding: 4px 12px">'
+        f"<b>{html.escape(entry['id'])}</b> · {html.escape(entry['claim'])}<br>"
+        f"<b>Verdict: {entry['verdict']}</b>{rows}</div>"
+    )
+
+
+def _short(measured):
+    return f"{measured:.3g}"
