@@ -4,7 +4,9 @@ One flat sheet for all norms: 4 samples by 6 channels, each cell a map of 3 by 3
 in the norm's colour, and the same element is outlined every time. For the two norms of the weights, the sheet is W.
 """
 
+import runpy
 from dataclasses import dataclass
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -16,96 +18,42 @@ ROW, COLUMN, CENTRE = 1, 2, 1  # the outlined element, in the row's and column's
 REST, INK = "#E9E7E1", "#222832"
 
 
+# The package cannot be imported here: the site is built without torch.
+SOURCE = Path(__file__).parents[2] / "src" / "norms" / "names.py"
+READ = runpy.run_path(SOURCE)
+
+
 @dataclass(frozen=True)
 class Norm:
-    word: str  # the module's name, and the chapter's
-    title: str
-    colour: str
-    rows: range
-    columns: range
-    over: str  # what shares statistics, in words
-    strip: str  # where the parameters run: "columns", "row", "rows", "one"
-    parameters: str
-    sheet: str = "x"
+    key: str  # in norms.names
+
+    @property
+    def title(self):
+        return READ["NAMES"][self.key]["title"]
+
+    @property
+    def word(self):
+        """The module's name, and the chapter's."""
+        return self.title.lower().replace(" ", "_")
+
+    @property
+    def colour(self):
+        return READ["NAMES"][self.key]["color"]
+
+    @property
+    def sheet(self):
+        return READ["SHEETS"][self.key]
+
+    def shares(self, row, column):
+        """Tell whether a place shares statistics with the outlined element."""
+        places = ((row, ROW, self.sheet["rows"]), (column, COLUMN, self.sheet["columns"]))
+        return all(
+            place == own if how == "one" else how == "all" or place < how
+            for place, own, how in places
+        )
 
 
-EVERY_ROW, EVERY_COLUMN = range(ROWS), range(COLUMNS)
-ONE_ROW, ONE_COLUMN = range(ROW, ROW + 1), range(COLUMN, COLUMN + 1)
-
-NORMS = (
-    Norm(
-        "batch_norm",
-        "Batch norm",
-        "#3E64B0",
-        EVERY_ROW,
-        ONE_COLUMN,
-        "one channel, over all samples and the whole map",
-        "columns",
-        "γ and β",
-    ),
-    Norm(
-        "layer_norm",
-        "Layer norm",
-        "#885C27",
-        ONE_ROW,
-        EVERY_COLUMN,
-        "one sample, over all its features",
-        "columns",
-        "γ and β",
-    ),
-    Norm(
-        "rms_norm",
-        "RMS norm",
-        "#C479AC",
-        ONE_ROW,
-        EVERY_COLUMN,
-        "one sample, over all its features; no mean is subtracted",
-        "columns",
-        "γ",
-    ),
-    Norm(
-        "instance_norm",
-        "Instance norm",
-        "#929105",
-        ONE_ROW,
-        ONE_COLUMN,
-        "one channel of one sample, over its map",
-        "columns",
-        "γ and β",
-    ),
-    Norm(
-        "group_norm",
-        "Group norm",
-        "#489A7A",
-        ONE_ROW,
-        range(3),
-        "one sample, over a group of channels",
-        "columns",
-        "γ and β",
-    ),
-    Norm(
-        "weight_norm",
-        "Weight norm",
-        "#9379FD",
-        ONE_ROW,
-        EVERY_COLUMN,
-        "the weights of one output: their length is set free",
-        "rows",
-        "g",
-        "W",
-    ),
-    Norm(
-        "spectral_norm",
-        "Spectral norm",
-        "#C55E59",
-        EVERY_ROW,
-        EVERY_COLUMN,
-        "all weights: their largest singular value becomes 1",
-        "none",
-        "",
-        "W",
-    ),
-)
+NORMS = tuple(Norm(key) for key in READ["SHEETS"])
 
 
 def drawing(norm: Norm) -> str:
@@ -113,8 +61,11 @@ def drawing(norm: Norm) -> str:
     parts = []
     for row in range(ROWS):
         for column in range(COLUMNS):
-            inside = row in norm.rows and column in norm.columns
-            paint = f'fill="{norm.colour}" fill-opacity=".35"' if inside else f'fill="{REST}"'
+            paint = (
+                f'fill="{norm.colour}" fill-opacity=".35"'
+                if norm.shares(row, column)
+                else f'fill="{REST}"'
+            )
             x, y = column * STEP, row * STEP
             path = "".join(
                 f"M{x + j * PIXEL} {y + i * PIXEL}h{PIXEL - 1}v{PIXEL - 1}h-{PIXEL - 1}z"
@@ -128,21 +79,21 @@ def drawing(norm: Norm) -> str:
     )
     parts.extend(strip(norm))
     width, height = COLUMNS * STEP + 11, ROWS * STEP + 11
-    what = "weights" if norm.sheet == "W" else "activations"
-    name = f"{norm.title}: on a sheet of {what}, what shares statistics is {norm.over}."
+    what, over = norm.sheet.get("of", "activations"), norm.sheet["over"]
+    name = f"{norm.title}: on a sheet of {what}, what shares statistics is {over}."
     return f'<svg viewBox="-1 -1 {width} {height}" role="img" aria-label="{name}">{"".join(parts)}</svg>'
 
 
 def strip(norm: Norm):
     """Yield the parameters' cells, beside the axis along which they are learned."""
     side = MAP * PIXEL - 1
-    count = {"columns": COLUMNS, "rows": ROWS}.get(norm.strip, 0)
+    count = {"columns": COLUMNS, "rows": ROWS}.get(norm.sheet["parameters"], 0)
     for k in range(count):
-        mine = k == (COLUMN if norm.strip == "columns" else ROW)
+        mine = k == (COLUMN if norm.sheet["parameters"] == "columns" else ROW)
         paint = f'fill="{norm.colour}"' if mine else f'fill="{REST}"'
         x, y, w, h = (
             (k * STEP, ROWS * STEP + 2, side, 5)
-            if norm.strip == "columns"
+            if norm.sheet["parameters"] == "columns"
             else (COLUMNS * STEP + 2, k * STEP, 5, side)
         )
         yield f'<rect x="{x}" y="{y}" width="{w}" height="{h}" {paint}/>'
@@ -157,6 +108,7 @@ class Sheets(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(SOURCE))
         known = dict(line.split(":", 1) for line in self.content if ":" in line)
         chapters = {name.split("_", 1)[1]: name for name in self.chapters()}
         box = nodes.container(classes=["sheets"])
@@ -189,9 +141,8 @@ class Sheets(SphinxDirective):
         else:
             name += nodes.Text(norm.title)
         card += name
-        card += nodes.paragraph(
-            "", norm.over[0].upper() + norm.over[1:] + ".", classes=["sheet-over"]
-        )
+        over = norm.sheet["over"]
+        card += nodes.paragraph("", over[0].upper() + over[1:] + ".", classes=["sheet-over"])
         card += nodes.paragraph("", known or "To come.", classes=["sheet-known"])
         return card
 

@@ -7,7 +7,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-# As in norms.experiments.evidence, which the site cannot import: it is built without torch.
+# As in norms.experiments.verdicts, which the site cannot import: it is built without torch.
 MIME = "application/vnd.norms.evidence+json"
 
 

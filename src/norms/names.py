@@ -56,3 +56,52 @@ NAMES = {
         "linestyle": "-.",
     },
 }
+
+# What shares statistics with one element, on a sheet of samples (rows) by channels (columns), or of
+# a weight matrix: a row and a column are "one" or "all" of them, or their first few.
+SHEETS = {
+    "batch": {
+        "rows": "all",
+        "columns": "one",
+        "over": "one channel, over all samples and the whole map",
+        "parameters": "columns",
+    },
+    "layer": {
+        "rows": "one",
+        "columns": "all",
+        "over": "one sample, over all its features",
+        "parameters": "columns",
+    },
+    "rms": {
+        "rows": "one",
+        "columns": "all",
+        "over": "one sample, over all its features; no mean is subtracted",
+        "parameters": "columns",
+    },
+    "instance": {
+        "rows": "one",
+        "columns": "one",
+        "over": "one channel of one sample, over its map",
+        "parameters": "columns",
+    },
+    "group": {
+        "rows": "one",
+        "columns": 3,
+        "over": "one sample, over a group of channels",
+        "parameters": "columns",
+    },
+    "weight": {
+        "rows": "one",
+        "columns": "all",
+        "over": "the weights of one output: their length is set free",
+        "parameters": "rows",
+        "of": "weights",
+    },
+    "spectral": {
+        "rows": "all",
+        "columns": "all",
+        "over": "all weights: their largest singular value becomes 1",
+        "parameters": "none",
+        "of": "weights",
+    },
+}
