@@ -1,4 +1,4 @@
-"""Tuning grids: ``python -m norms.experiments.sweep ID``, and how the chapters read them.
+"""Tuning grids: ``python -m norms.experiments.sweep NAME``, and how the chapters read them.
 
 Each arm of a grid is trained at each learning rate of 1, 3, 10, 30, ... times a power of ten,
 and judged on the validation part, with seeds that no chapter uses: by its accuracy (or, of texts,
@@ -6,9 +6,9 @@ its loss) at the end, or, if the arm is recorded ``every`` so many steps, by the
 records, which rewards speed. An arm whose best rate is the first or the last gets one more at that end, until the best
 is inside.
 
-Every finished row is on the disk before the next begins, in ``ID.csv.part``. After a crash, a
+Every finished row is on the disk before the next begins, in ``NAME.csv.part``. After a crash, a
 full disk or Ctrl-C the same command goes on where it stopped; the complete table replaces
-``ID.csv`` in one step.
+``NAME.csv`` in one step.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import hashlib
 import io
 import os
 import platform
-import time
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from tqdm.auto import tqdm
 from norms.experiments import grids, provenance
 from norms.experiments.training import best_rate, on_few_threads, run_arms, train
 
-__all__ = ["MissingResults", "chosen", "main", "price", "rate", "rerun", "results", "run", "table"]
+__all__ = ["MissingResults", "chosen", "main", "rate", "rerun", "results", "run", "stale", "table"]
 
 RESULTS = Path(__file__).with_name("results")
 SEEDS = tuple(range(100, 105))  # the chapters start at 0
@@ -49,11 +48,11 @@ def rate(k):
     return float(f"{3 if k % 2 else 1}e{k // 2}")
 
 
-def run(id, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=None, again=False):
+def run(grid, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=None, again=False):
     """Run a grid, or the rest of it, and store its table.
 
     Args:
-        id: name of the grid and of its file.
+        grid: name of the grid and of its file.
         arms: dictionary from a name to arguments of ``train``; default those of
             :mod:`norms.experiments.grids`.
         seeds: of the tuning runs.
@@ -69,16 +68,16 @@ def run(id, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=Non
         OSError: the disk is full; what was done is kept.
         RuntimeError: no end of the grid is in sight: the best rate lies beyond 1e-6 or 1000.
     """
-    arms = grids.arms(id) if arms is None else arms
+    arms = grids.arms(grid) if arms is None else arms
     mark = fingerprint(arms, seeds)
-    final, part = Path(folder) / f"{id}.csv", Path(folder) / f"{id}.csv.part"
+    final, part = Path(folder) / f"{grid}.csv", Path(folder) / f"{grid}.csv.part"
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists() and not again and _mark(final) == mark:
         return final
     (measure,) = {getattr(arm.get("data"), "measure", "accuracy") for arm in arms.values()}
-    header = _header(id, mark, seeds, measure)
+    header = _header(grid, mark, seeds, measure)
     done = _resume(part, header, mark, seeds)
-    bar = tqdm(desc=id, unit="run")
+    bar = tqdm(desc=grid, unit="run")
     while tasks := _pending(arms, done, start, measure):
         bar.total = len(done) + len(tasks)
         bar.update(len(done) - bar.n)
@@ -98,7 +97,7 @@ def run(id, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=Non
     return final
 
 
-def results(id, folder=RESULTS):
+def results(grid, folder=RESULTS):
     """Read the table of a grid.
 
     Returns:
@@ -109,13 +108,13 @@ def results(id, folder=RESULTS):
     Raises:
         MissingResults: there is no complete table.
     """
-    final = Path(folder) / f"{id}.csv"
+    final = Path(folder) / f"{grid}.csv"
     if not final.exists():
         part = final.with_name(final.name + ".part").exists()
         raise MissingResults(
-            f"no results of the grid {id!r} ({final}): "
+            f"no results of the grid {grid!r} ({final}): "
             f"{'its run was interrupted; go on' if part else 'run it'} with "
-            f"`python -m norms.experiments.sweep {id}`"
+            f"`python -m norms.experiments.sweep {grid}`"
         )
     done, found = _read(final), {}
     for name in dict.fromkeys(name for name, _ in done):  # the order of the arms
@@ -124,23 +123,23 @@ def results(id, folder=RESULTS):
     return found
 
 
-def chosen(id, folder=RESULTS):
+def chosen(grid, folder=RESULTS):
     """Return the learning rate of each arm with the best mean on the validation part.
 
     Raises:
         MissingResults: the grid has not been run.
         GridError: a best one is at an end of its grid.
     """
-    found = results(id, folder)
-    measure = _measure(Path(folder) / f"{id}.csv")
+    found = results(grid, folder)
+    measure = _measure(Path(folder) / f"{grid}.csv")
     return {name: best_rate(rates, values, measure) for name, (rates, values) in found.items()}
 
 
-def rerun(id, seeds, names=None, **options):
+def rerun(grid, seeds, names=None, **options):
     """Train the arms of a grid at their chosen learning rates, side by side.
 
     Args:
-        id: of the grid.
+        grid: its name.
         seeds: of the runs, not those of the grid.
         names: which arms; default all.
         **options: of ``train``, in the place of the grid's own.
@@ -148,7 +147,7 @@ def rerun(id, seeds, names=None, **options):
     Returns:
         Dictionary from the name to a :class:`norms.experiments.training.History`.
     """
-    arms, rates = grids.arms(id), chosen(id)
+    arms, rates = grids.arms(grid), chosen(grid)
     return run_arms(
         {
             name: partial(
@@ -162,31 +161,9 @@ def rerun(id, seeds, names=None, **options):
     )
 
 
-def price(id, seeds, name, than, steps=40, turns=3):
-    """Return how much longer a step of one arm takes than a step of another: a ratio.
-
-    The arms take turns; it is the median of the ratios turn by turn, of processor time.
-
-    Args:
-        id: of the grid.
-        seeds: of the runs.
-        name: of the arm.
-        than: of the other one.
-        steps: of a run.
-        turns: how many.
-    """
-
-    def seconds(arm):
-        start = time.process_time()
-        rerun(id, seeds, [arm], steps=steps, every=steps)  # a single arm runs in this process
-        return time.process_time() - start
-
-    return float(np.median([seconds(name) / seconds(than) for _ in range(turns)]))
-
-
-def table(id, folder=RESULTS):
+def table(grid, folder=RESULTS):
     """Return a Markdown table of means on the validation part, the chosen ones in bold."""
-    found, measure = results(id, folder), _measure(Path(folder) / f"{id}.csv")
+    found, measure = results(grid, folder), _measure(Path(folder) / f"{grid}.csv")
     digits = {"accuracy": 1, "loss": 2}[measure]
     rates = sorted({value for arm_rates, _ in found.values() for value in arm_rates})
     lines = ["| arm | " + " | ".join(f"{value:g}" for value in rates) + " |"]
@@ -200,9 +177,9 @@ def table(id, folder=RESULTS):
     return "\n".join(lines)
 
 
-def stale(id):
+def stale(grid):
     """Tell whether a stored table was made with other arms, seeds or code than there are now."""
-    return _mark(RESULTS / f"{id}.csv") != fingerprint(grids.arms(id), SEEDS)
+    return _mark(RESULTS / f"{grid}.csv") != fingerprint(grids.arms(grid), SEEDS)
 
 
 def fingerprint(arms, seeds):
@@ -263,9 +240,9 @@ def _pending(arms, done, start, measure):
     return tasks
 
 
-def _header(id, mark, seeds, measure):
+def _header(grid, mark, seeds, measure):
     return (
-        f"# python -m norms.experiments.sweep {id}\n"
+        f"# python -m norms.experiments.sweep {grid}\n"
         f"# python {platform.python_version()}, torch {torch.__version__}, "
         f"numpy {np.__version__}, {platform.machine()}\n"
         f"# {datetime.now(UTC):%Y-%m-%d}, arms {mark}, seeds {' '.join(map(str, seeds))}\n"
@@ -338,22 +315,36 @@ def main(arguments=None):
     """Serve the command line."""
     parser = argparse.ArgumentParser(prog="python -m norms.experiments.sweep", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("id", nargs="?", choices=list(grids.GRIDS))
+    parser.add_argument("grid", nargs="?", choices=list(grids.GRIDS))
     parser.add_argument("--list", action="store_true", help="list the grids")
+    parser.add_argument("--stale", action="store_true", help="run all that are not up to date")
     parser.add_argument("--again", action="store_true", help="run although the table is up to date")
     parser.add_argument("--processes", type=int, help="of one thread each; default one a core")
     options = parser.parse_args(arguments)
-    if options.list or options.id is None:
-        for id, grid in grids.GRIDS.items():
-            done = "done" if (RESULTS / f"{id}.csv").exists() else "not run"
-            print(f"{id:18} {done:8} {grid.__doc__.splitlines()[0]}")
+    states = {grid: _state(grid) for grid in grids.GRIDS}
+    if options.stale:
+        wanted = [grid for grid, state in states.items() if state != "up to date"]
+    elif options.grid and not options.list:
+        wanted = [options.grid]
+    else:
+        for grid, make in grids.GRIDS.items():
+            print(f"{grid:18} {states[grid]:11} {make.__doc__.splitlines()[0]}")
         return
-    try:
-        path = run(options.id, processes=options.processes, again=options.again)
-    except OSError as error:
-        raise SystemExit(f"{error}: what was done is kept; the same command goes on") from None
-    print(path)
-    print(table(options.id))
+    for grid in wanted:
+        try:
+            path = run(grid, processes=options.processes, again=options.again)
+        except OSError as error:
+            raise SystemExit(f"{error}: what was done is kept; the same command goes on") from None
+        except KeyboardInterrupt:
+            raise SystemExit("\nStopped: what was done is kept; the same command goes on") from None
+        print(path)
+        print(table(grid))
+
+
+def _state(grid):
+    if not (RESULTS / f"{grid}.csv").exists():
+        return "not run"
+    return "stale" if stale(grid) else "up to date"
 
 
 if __name__ == "__main__":

@@ -21,27 +21,27 @@ __all__ = ["MIME", "collect", "judge", "verdict_table"]
 MIME = "application/vnd.norms.evidence+json"
 
 
-def judge(id, **measured):
+def judge(cell, **measured):
     """Show the verdict on a claim as a box, and keep it in the notebook's outputs.
 
     The verdict follows from the bounds that stand beside the claim in
     :mod:`norms.experiments.grids`.
 
     Args:
-        id: of the cell of the summary table, such as "BN-1".
+        cell: of the summary table, such as "BN-1".
         **measured: each quantity of the claim: an :class:`Interval`, or a number.
 
     Raises:
         KeyError: there is no such claim.
         ValueError: other quantities than the claim names.
     """
-    if id not in CLAIMS:
-        raise KeyError(f"there is no claim {id!r}; there are: {', '.join(CLAIMS)}")
-    claim = CLAIMS[id]
+    if cell not in CLAIMS:
+        raise KeyError(f"there is no claim {cell!r}; there are: {', '.join(CLAIMS)}")
+    claim = CLAIMS[cell]
     word, looked = verdict(claim, measured)
     effect = measured[claim.effect]
     entry = {
-        "id": id,
+        "id": cell,
         "claim": claim.statement,
         "verdict": word,
         "effect": asdict(effect) if isinstance(effect, Interval) else float(effect),
@@ -56,9 +56,9 @@ def judge(id, **measured):
             for name, bound, holds in looked
         ],
     }
-    _made[id] = entry
+    _made[cell] = entry
     display({MIME: entry, "text/html": _box(entry, effect)}, raw=True)
-    display({"text/plain": f"{id}: {word}"}, raw=True)
+    display({"text/plain": f"{cell}: {word}"}, raw=True)
 
 
 def collect(path):
@@ -81,18 +81,18 @@ def verdict_table(*paths):
     Args:
         *paths: of ``.ipynb`` files; an id in the first column links to its page.
     """
-    rows = {id: (id, entry) for id, entry in _made.items()}
+    rows = {cell: (cell, entry) for cell, entry in _made.items()}
     for path in paths:
         rows |= {e["id"]: (f"[{e['id']}]({path})", e) for e in collect(path)}
     lines = ["| | claim | verdict |", "|---|---|---|"]
-    for id in sorted(rows, key=lambda id: (id[:-2], "-" in id, id)):
-        shown, entry = rows[id]
+    for cell in sorted(rows, key=lambda cell: (cell[:-2], "-" in cell, cell)):
+        shown, entry = rows[cell]
         condition = f" {entry['condition']}" if entry["verdict"] == "holds if" else ""
         lines.append(f"| {shown} | {entry['claim']} | **{entry['verdict']}**{condition} |")
     display(Markdown("\n".join(lines)))
 
 
-_made = {}  # the records of this kernel, by id
+_made = {}  # the records of this kernel, by cell
 
 
 def _box(entry, effect):

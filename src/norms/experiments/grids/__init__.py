@@ -29,12 +29,12 @@ GRIDS = _gathered("GRIDS")
 CLAIMS = _gathered("CLAIMS")
 
 
-def arms(id):
+def arms(grid):
     """Return the arms of a grid: a dictionary from the name to arguments of ``train``.
 
     Raises:
         KeyError: no such grid.
     """
-    if id not in GRIDS:
-        raise KeyError(f"there is no grid {id!r}; there are: {', '.join(GRIDS)}")
-    return GRIDS[id]()
+    if grid not in GRIDS:
+        raise KeyError(f"there is no grid {grid!r}; there are: {', '.join(GRIDS)}")
+    return GRIDS[grid]()
