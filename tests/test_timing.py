@@ -1,5 +1,6 @@
 """How costs are measured, stored and read: no test here looks at how long anything takes."""
 
+import os
 import statistics
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 import norms
-from norms.experiments import timing
+from norms.experiments import grids, timing, training
 
 
 class Witness(nn.Linear):
@@ -44,6 +45,64 @@ def test_a_ratio_is_the_median_of_the_ratios_turn_by_turn():
     )
 
 
+# The allocator
+
+
+@pytest.fixture
+def as_started(monkeypatch):
+    """Take away what may have been set for the process that runs the tests."""
+    for name in timing._allocator_variables():
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("as_started")
+def test_the_allocator_is_measured_at_its_defaults_and_keeping_memory(monkeypatch):
+    monkeypatch.setattr(timing.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    kept = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+    assert list(timing.allocators().values()) == [{}, kept]
+    monkeypatch.setattr(timing.platform, "libc_ver", lambda: ("", ""))
+    assert timing.allocators() == {"allocator's defaults": {}}
+
+
+@pytest.mark.usefixtures("as_started")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MALLOC_TRIM_THRESHOLD_", "1000"),
+        ("MALLOC_ARENA_MAX", "1"),
+        ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1000"),
+        ("LD_PRELOAD", "/usr/lib/libjemalloc.so"),
+    ],
+)
+def test_an_allocator_that_is_set_stays_as_it_is(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    assert timing.allocators() == {f"as set: {variable}": {}}
+
+
+@pytest.mark.usefixtures("as_started")
+def test_other_variables_set_no_allocator(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=2000")
+    monkeypatch.setenv("LD_PRELOAD", "")
+    assert not timing._allocator_variables()
+
+
+def test_a_new_process_has_the_variables_and_one_thread_and_this_one_stays_as_it_was(monkeypatch):
+    monkeypatch.setenv("NORMS_SET", "mine")
+    monkeypatch.delenv("NORMS_NOT_SET", raising=False)
+    variables = {"NORMS_SET": "3", "NORMS_NOT_SET": "4"}
+    before = dict(os.environ)
+    seen = "dict(__import__('os').environ), __import__('torch').get_num_threads()"
+    environment, threads = timing.in_new_process(variables, eval, seen)
+    assert environment.items() >= variables.items()
+    assert threads == 1
+    with pytest.raises(ZeroDivisionError):
+        timing.in_new_process(variables, divmod, 1, 0)
+    assert os.environ == before
+
+
+# The table of the command line
+
+
 @pytest.mark.parametrize("name", timing.PAIRS)
 def test_torchs_layer_is_measured_beside_ours(name):
     torchs, ours, _axis, shapes = timing.PAIRS[name]
@@ -55,9 +114,65 @@ def test_torchs_layer_is_measured_beside_ours(name):
     ]
     assert (results[0].forward_ratio, results[0].both_ratio) == (1, 1)
     for result in results:
-        assert len(str(result)) == len(timing.Timing.HEADER)
         assert result.kept >= 4 * np.prod(shape) / 2**20  # at least the input, in MiB
         assert 0 < result.offset_error < 0.1
+
+
+def one_timing(label, ratio):
+    return timing.Timing(label, (4, 3), 0.5, ratio, 1.5, ratio + 1, 8.0, 1e-4)
+
+
+def test_the_table_has_times_and_ratios_for_each_allocator(monkeypatch, capsys):
+    settings = {"defaults": {}, "kept": {"MALLOC_X": "1"}}
+    calls = []
+
+    def in_new_process(environment, function, name, shape, turns, compiled):
+        calls.append((environment, function, name, shape, turns, compiled))
+        ratio = 6 if environment else 3
+        return [one_timing(f"{name}, torch", 1), one_timing(f"{name}, ours", ratio)]
+
+    monkeypatch.setattr(timing, "allocators", lambda: settings)
+    monkeypatch.setattr(timing, "in_new_process", in_new_process)
+    monkeypatch.setattr("sys.argv", ["timing", "--turns", "7", "--no-compile"])
+    timing.main()
+    assert calls == [
+        (environment, timing.measure, name, shape, 7, False)
+        for name, (*_, shapes) in timing.PAIRS.items()
+        for shape in shapes
+        for environment in settings.values()
+    ]
+    _, groups, columns, *rows = capsys.readouterr().out.splitlines()
+    assert groups.split() == ["|", "defaults", "|", "kept"]
+    assert columns.count("ratio") == 4
+    assert len(rows) == 2 * 6
+    for i, line in enumerate((groups, columns, *rows)):
+        assert [at for at, c in enumerate(line) if c == "|"] == [43, 83], i
+    assert len(rows[1]) == len(columns)
+    assert rows[1].split("|")[0].split() == ["batch", "norm,", "ours", "4x3"]
+    assert rows[1].split("|")[1].split() == ["0.500", "3.00", "1.500", "4.00"]
+    assert rows[1].split("|")[2].split() == ["0.500", "6.00", "1.500", "7.00", "8.00", "1.0e-04"]
+
+
+# The stored tables
+
+
+def test_both_tables_are_stored_with_memory_kept(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(timing, "allocators", lambda: {"defaults": {}, "kept": {"MALLOC_X": "1"}})
+    monkeypatch.setattr(timing, "in_new_process", lambda *call: calls.append(call))
+    monkeypatch.setattr("sys.argv", ["timing", "--store"])
+    timing.main()
+    stored = (timing.store_step_costs, timing.store_costs)
+    assert calls == [({"MALLOC_X": "1"}, store) for store in stored]
+    assert capsys.readouterr().out.splitlines() == [str(timing.STEP_COSTS), str(timing.COSTS)]
+
+
+def test_a_table_that_is_not_there_is_reported_with_the_command(tmp_path):
+    for read in (timing.cost_by_width, lambda path: timing.step_cost("batch", path)):
+        with pytest.raises(
+            timing.MissingCosts, match=r"python -m norms\.experiments\.timing --store"
+        ):
+            read(tmp_path / "none.csv")
 
 
 def test_stored_costs_are_the_medians_and_are_read_back(tmp_path, monkeypatch):
@@ -70,6 +185,8 @@ def test_stored_costs_are_the_medians_and_are_read_back(tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda layer, **_: compiled.append(layer) or layer)
     monkeypatch.setattr(timing, "race", race)
+    monkeypatch.setattr(timing.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
     path = tmp_path / "costs.csv"
     timing.store_costs(widths=(4, 16), rows=3, repeats=2, turns=3, path=path)
     widths, times = timing.cost_by_width(path)
@@ -94,7 +211,48 @@ def test_stored_costs_are_the_medians_and_are_read_back(tmp_path, monkeypatch):
     stored = [float(line.split(",")[4]) for line in lines if line.startswith("layer,torch")]
     np.testing.assert_allclose(stored, forward, rtol=1e-3)
     assert lines[0] == "# python -m norms.experiments.timing --store"
-    assert lines[2].endswith("3 tokens, microseconds, median of 3")
+    assert lines[2].startswith("# glibc 2.36 allocator: ")
+    assert "MALLOC_TRIM_THRESHOLD_=1000" in lines[2]
+    assert lines[3].endswith("3 tokens, microseconds, median of 3")
+    assert lines[4] == "norm,variant,width,repeat,forward,both"
+
+
+@pytest.mark.usefixtures("as_started")
+def test_stored_step_costs_are_ratios_turn_by_turn(tmp_path, monkeypatch):
+    """A clock that runs three times as fast in each turn changes no ratio."""
+    now, trained = 0.0, []
+
+    def train(build, data, *, learning_rates, seeds, steps, parts, every, **_):
+        nonlocal now
+        trained.append((build, steps, list(parts), every, len(seeds), len(learning_rates)))
+        turn, second = divmod(len(trained) - 1, 2)
+        now += steps * 3.0**turn * (2.5 if second else 1.0)
+
+    shared = {"data": "digits", "steps": 600, "every": 20}
+    arms = {name: {"build": f"{name} net", **shared} for name in ("none", "more", "batch")}
+    monkeypatch.setattr(grids, "arms", {"figure-1": arms}.get)
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(timing.time, "process_time", lambda: now)
+    path = tmp_path / "steps.csv"
+    timing.store_step_costs(steps=8, repeats=3, path=path)
+    turn = [(f"{name} net", 8, [], None, 10, 1) for name in ("none", "batch")]
+    assert trained == (1 + 3) * turn
+    np.testing.assert_array_equal(timing.step_cost("batch", path), [2.5] * 3)
+    np.testing.assert_array_equal(timing.step_cost("none", path), [1.0] * 3)
+    with pytest.raises(KeyError, match="no arm 'layer'"):
+        timing.step_cost("layer", path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[2].endswith("allocator: defaults")
+    assert lines[3].endswith("10 nets, milliseconds a step, mean of 8, processor time")
+    # The first turn warms up: the second is three times as slow, and the first one stored.
+    assert lines[4:7] == ["arm,repeat,step,ratio", "none,0,3000,1", "batch,0,7500,2.5"]
+
+
+def test_step_costs_can_be_measured(tmp_path):
+    path = tmp_path / "steps.csv"
+    timing.store_step_costs(steps=2, repeats=1, path=path)
+    assert timing.step_cost("batch", path).shape == (1,)
+    assert timing.step_cost("batch", path) > 0
 
 
 def test_the_stored_table_has_all_arms_at_all_widths():
@@ -106,3 +264,10 @@ def test_the_stored_table_has_all_arms_at_all_widths():
         assert microseconds.shape == (4, 5), key
         assert (microseconds > 0).all(), key
         assert np.isfinite(microseconds).all(), key
+
+
+@pytest.mark.skipif(not timing.STEP_COSTS.exists(), reason="not measured yet")
+def test_the_stored_step_costs_have_both_arms():
+    assert timing.step_cost("none").tolist() == [1.0] * 5
+    assert timing.step_cost("batch").shape == (5,)
+    assert (timing.step_cost("batch") > 0).all()
