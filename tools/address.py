@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from environment import plainly
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -29,9 +31,9 @@ def main(arguments):
         for before, after in pairs:
             replaced = re.sub(re.escape(before) + r"(?![\w-])", after, replaced)
         if replaced != text:
-            path.write_text(replaced, encoding="utf-8")
+            path.write_text(replaced, encoding="utf-8", newline="\n")
             changed += 1
-            print(path.relative_to(ROOT))
+            print(path.relative_to(ROOT).as_posix())
     print(f"{changed} files now name {new}")
 
 
@@ -46,10 +48,14 @@ def slug(url):
 
 
 def tracked():
-    names = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, names.split("\0")):
+    result = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
+    if result.returncode:
+        sys.exit(
+            f"{result.stderr}make address changes the files that git knows: run it in a clone."
+        )
+    for name in filter(None, result.stdout.split("\0")):
         path = ROOT / name
         if (
             path.suffix in {".md", ".yml", ".yaml", ".toml", ".cff", ".ipynb", ".py"}
@@ -59,4 +65,4 @@ def tracked():
 
 
 if __name__ == "__main__":
-    main([a for a in sys.argv[1:] if a])
+    plainly(main, [a for a in sys.argv[1:] if a], kept="`git diff` shows what was changed")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from environment import plainly
+
 NAMES = (
     "chromium",
     "chromium-browser",
@@ -25,6 +27,10 @@ def find():
     for name in (*NAMES, MACOS):
         if path := shutil.which(name):
             return path
+    return playwrights()
+
+
+def playwrights():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -60,4 +66,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main)

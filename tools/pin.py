@@ -12,6 +12,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from environment import plainly
+
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = "torch==2.13.0"
 CUDA = re.compile(r"(nvidia|cuda)-[\w-]+|triton")
@@ -50,8 +52,8 @@ def write(path, lines):
     """Write the lines below the comment that the file begins with."""
     old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     header = [line for line in old if line.startswith("#")]
-    path.write_text("\n".join([*header, *lines]) + "\n", encoding="utf-8")
+    path.write_text("\n".join([*header, *lines]) + "\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
-    main()
+    plainly(main, kept="A file is written only when all pins are known")

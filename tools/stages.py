@@ -40,7 +40,7 @@ def stages(kind):
         if pages:
             yield f"changed notebooks ({len(pages)})", [*PAGES, *pages]
         yield "the site, built strictly", build
-        yield "the site, page by page", [*SITE, "--ignore=tests/site/test_browser.py"]
+        yield "the site, page by page", [*SITE, "--ignore=tests/site/test_visits.py"]
 
 
 def changed_pages():

@@ -1,4 +1,4 @@
-"""The repository's address is one setting, and every place that names it agrees."""
+"""The repository's address is one setting, `make address` sets it, and every place agrees."""
 
 import re
 import subprocess
@@ -68,3 +68,57 @@ def test_the_address_is_named(place):
 )
 def test_a_place_that_disagrees_is_found(text, agrees):
     assert (disagreeing(text, "https://github.com/me/course") == []) is agrees
+
+
+@pytest.fixture
+def clone(checkout):
+    checkout.write("_config.yml", "repository:\n  url: https://github.com/me/course\n")
+    checkout.write("README.md", "pip install git+https://github.com/me/course, or me/course-2\n")
+    checkout.write("chapters/à.ipynb", '["https://github.com/me/course.git"]\n')
+    checkout.write("results.csv", "me/course\n")
+    checkout.write("left.md", "https://github.com/me/course\n")
+    for command in ("init -q", "add _config.yml README.md chapters results.csv"):
+        subprocess.run(["git", *command.split()], cwd=checkout.root, check=True)
+    return checkout
+
+
+def contents(clone):
+    names = ("_config.yml", "README.md", "chapters/à.ipynb", "results.csv", "left.md")
+    return [(clone.root / name).read_text(encoding="utf-8") for name in names]
+
+
+def test_setting_it_changes_every_text_that_git_knows(clone):
+    code, said = clone.run("tools/address.py", "https://git.example/you/fork/")
+    assert code == 0
+    assert "3 files now name https://git.example/you/fork\n" in said
+    assert contents(clone) == [
+        "repository:\n  url: https://git.example/you/fork\n",
+        "pip install git+https://git.example/you/fork, or me/course-2\n",
+        '["https://git.example/you/fork.git"]\n',
+        "me/course\n",
+        "https://github.com/me/course\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "answer"),
+    [
+        ("", "The address is https://github.com/me/course\n"),
+        ("github.com/you/fork", "is not a repository's address; expected https://"),
+        ("https://github.com/you", "is not a repository's address; expected https://"),
+    ],
+)
+def test_without_an_address_it_says_the_one_that_is(clone, address, answer):
+    before = contents(clone)
+    code, said = clone.run("tools/address.py", address)
+    assert code == 1
+    assert answer in said
+    assert contents(clone) == before
+
+
+def test_outside_of_a_clone_it_says_so(checkout):
+    checkout.write("_config.yml", "repository:\n  url: https://github.com/me/course\n")
+    code, said = checkout.run("tools/address.py", "https://github.com/you/fork")
+    assert code == 1
+    assert "run it in a clone" in said
+    assert "Traceback" not in said
