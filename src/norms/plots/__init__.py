@@ -1,0 +1,29 @@
+"""Every figure of the book: one style, one colour, marker and line a norm.
+
+A figure function draws; the notebook cell ends in ``plt.show()``.
+"""
+
+from norms.plots.comparisons import categories, gradcheck_bars, paired_and_not
+from norms.plots.curves import curves, curves_by_rate, instruments, panels, signals_by_depth
+from norms.plots.geometry import circle_of_norms, mean_projection
+from norms.plots.sheets import index_sheet, invariance_table, jacobian_maps, picture_rows
+from norms.plots.style import NORM_STYLES, use_style
+
+__all__ = [
+    "NORM_STYLES",
+    "categories",
+    "circle_of_norms",
+    "curves",
+    "curves_by_rate",
+    "gradcheck_bars",
+    "index_sheet",
+    "instruments",
+    "invariance_table",
+    "jacobian_maps",
+    "mean_projection",
+    "paired_and_not",
+    "panels",
+    "picture_rows",
+    "signals_by_depth",
+    "use_style",
+]

@@ -1,0 +1,152 @@
+"""Cells: index sheets, maps, tables and small pictures."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from norms.plots.style import AXIS, INK, NORM_STYLES, PAPER, REST, WIDTH
+
+__all__ = ["index_sheet", "invariance_table", "jacobian_maps", "picture_rows"]
+
+
+def index_sheet(
+    shared, kind="batch", element=(1, 2), size=3, rows="n", columns="c", strips="γβ", place=None,
+    ax=None,
+):  # fmt: skip
+    """Draw which values share statistics: 4 rows N, 6 columns C, a 3x3 map in each cell.
+
+    Args:
+        shared: ``shared(n, c)`` says whether cell (n, c) shares statistics with ``element``.
+        kind: a key of NORM_STYLES, for the shared cells.
+        element: the cell (n, c) whose middle value is outlined.
+        size: of a cell's map; 1 where a cell is one value, as for tokens or weights.
+        rows: letter of the rows.
+        columns: letter of the columns.
+        strips: letters of the parameters that are learned for each column.
+        place: the one (h, w) of each map that shares; default all of them.
+        ax: axes to draw in; a new figure without it.
+    """
+    count_rows, count_columns, gap = 4, 6, 0.7 * size / 3
+    step, unit = size + gap, size / 3
+    if ax is None:
+        _, ax = plt.subplots(figsize=(WIDTH, 3.3))
+
+    def cell(x, y, width, height, mine):
+        look = _tint(kind) if mine else {"fc": REST, "lw": 0}
+        ax.add_patch(Rectangle((x, y), width - 0.08 * unit, height - 0.08 * unit, **look))
+
+    label = {"color": AXIS, "ha": "right", "va": "center"}
+    for n in range(count_rows):
+        ax.text(-0.6 * unit, n * step + size / 2, f"{rows} = {n}", **label)
+        for c in range(count_columns):
+            for h in range(size):
+                for w in range(size):
+                    mine = shared(n, c) and place in (None, (h, w))
+                    cell(c * step + w, n * step + h, 1, 1, mine)
+    n, c = element
+    x, y, line = c * step + size // 2, n * step + size // 2, 0.02 * unit
+    outline = Rectangle((x - line, y - line), 1 - line, 1 - line, fill=False, ec=INK, lw=1.8)
+    ax.add_patch(outline)
+    width, height = count_columns * step - gap, count_rows * step - gap
+    for c in range(count_columns):  # gain and shift, one of each a column
+        ax.text(c * step + size / 2, -0.5 * unit, f"{columns} = {c}", ha="center", va="bottom",
+                color=AXIS)  # fmt: skip
+        for k in range(len(strips)):
+            cell(c * step, height + (1 + 1.3 * k) * unit, size, unit, c == element[1])
+    for k, name in enumerate(strips):
+        ax.text(-0.6 * unit, height + (1.5 + 1.3 * k) * unit, name, fontstyle="italic", **label)
+    low = height + (0.8 + 1.3 * len(strips)) * unit
+    ax.set(xlim=(-3.4 * unit, width + 0.1), ylim=(low, -1.8 * unit))
+    ax.set_aspect("equal")
+    ax.axis("off")
+
+
+def jacobian_maps(maps, names, ylabel, xlabel):
+    """Draw how much each output depends on each input, one square a norm, side by side.
+
+    Args:
+        maps: dictionary from a title to ``(kind, values)``: a key of NORM_STYLES and an array
+            (M, M), outputs by inputs. A cell that is exactly 0 stays empty; others are filled,
+            the darker the larger.
+        names: M names of inputs and outputs.
+        ylabel: of the outputs.
+        xlabel: of the inputs.
+    """
+    count = len(maps)
+    _, axes = plt.subplots(
+        1, count, figsize=(WIDTH, 0.55 + WIDTH / count), sharey=True, squeeze=False
+    )
+    for ax, (title, (kind, values)) in zip(axes[0], maps.items(), strict=True):
+        values = np.asarray(values)
+        color = NORM_STYLES[kind]["color"]
+        for (i, j), value in np.ndenumerate(values):
+            strength = 0.25 + 0.75 * (value / values.max()) ** 0.5 if value else 0
+            look = {"fc": color, "alpha": strength} if value else {"fc": REST, "alpha": 0.6}
+            ax.add_patch(Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, lw=0, **look))
+        places = np.arange(len(values)) + 0.5
+        ax.set(xlim=(0, len(values)), ylim=(len(values), 0), aspect="equal", xlabel=xlabel)
+        ax.set_xticks(places, names, fontsize=7)
+        ax.set_yticks(places, names, fontsize=7)
+        ax.tick_params(pad=2)
+        _bare(ax)
+        ax.set_title(title, fontsize=9, color=AXIS, pad=5)
+    axes[0, 0].set_ylabel(ylabel)
+
+
+def invariance_table(changes, columns):
+    """Draw which changes of weights and inputs a norm undoes: a filled cell leaves its output alone.
+
+    Args:
+        changes: dictionary from a row's text to ``(kind, values)``: a key of NORM_STYLES and the
+            largest change of the output for each of K columns; below 1e-9 counts as none.
+        columns: K texts, in two lines each.
+    """
+    _, ax = plt.subplots(figsize=(WIDTH, 0.95 + 0.42 * len(changes)))
+    for y, (kind, values) in enumerate(changes.values()):
+        for x, value in enumerate(values):
+            same = value < 1e-9
+            look = _tint(kind) if same else {"fc": PAPER, "ec": REST, "lw": 1.2}
+            ax.add_patch(Rectangle((x + 0.05, y + 0.08), 0.9, 0.84, **look))
+            text, ink = ("same", INK) if same else (f"{value:.1f}", AXIS)
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", color=ink, fontsize=8)
+    ax.set(xlim=(0, len(columns)), ylim=(len(changes), 0))
+    ax.set_yticks(np.arange(len(changes)) + 0.5, list(changes))
+    ax.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=8)
+    ax.xaxis.tick_top()
+    _bare(ax)
+
+
+def picture_rows(rows, names=None, ink=True):
+    """Draw rows of small grey pictures.
+
+    Args:
+        rows: lists of ``(title, picture)``; a picture is (H, W) in [0, 1], or None for a gap.
+        names: one a row, at its left.
+        ink: draw 1 dark, as ink on paper; else 1 is light, as on a screen.
+    """
+    columns = max(len(row) for row in rows)
+    side = WIDTH / (columns + 0.6 * bool(names))
+    size = (WIDTH, len(rows) * (side + 0.12))
+    _, grid = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    for n, (axes, row) in enumerate(zip(grid, rows, strict=True)):
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, (title, picture) in zip(axes, row, strict=False):
+            if picture is not None:
+                ax.imshow(np.asarray(picture), cmap="gray_r" if ink else "gray", vmin=0, vmax=1)
+            ax.set_title(title, fontsize=9, color=AXIS, pad=3)
+        if names:
+            place = {"ha": "right", "va": "center", "transform": axes[0].transAxes}
+            axes[0].text(-0.2, 0.5, names[n], **place)
+
+
+def _tint(kind):
+    """A norm's colour, light enough for ink on it."""
+    return {"fc": NORM_STYLES[kind]["color"], "alpha": 0.35, "lw": 0}
+
+
+def _bare(ax):
+    """Leave the names of rows and columns and nothing else of the axes."""
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
