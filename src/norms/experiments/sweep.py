@@ -185,20 +185,24 @@ def stale(grid):
 def fingerprint(arms, seeds):
     """Return a short hash of what a table is made from: the arms, their seeds, the code that runs."""
     lines = [f"{name}: {_describe(arm)}" for name, arm in arms.items()]
-    code = provenance.of_functions([train, *_functions(list(arms.values()))], lines)
+    functions = [_tune, _pending, *_functions(list(arms.values()))]
+    code = provenance.of_functions(functions, lines)
+    code = {part: digest for part, digest in code.items() if "/results/" not in part}  # no circle
     text = "\n".join([*lines, f"seeds {list(seeds)}", str(code)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _functions(value):
-    """The functions and classes in an arm."""
+    """The functions and classes in an arm, those of its data included."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, partial):
         value = [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, list | tuple):
         return [function for v in value for function in _functions(v)]
-    return [value] if callable(value) else []
+    if callable(value):
+        return [value]
+    return [type(value)] if hasattr(value, "train") else []
 
 
 def _describe(value):
@@ -210,8 +214,9 @@ def _describe(value):
         return [_describe(v) for v in (value.func, value.args, value.keywords)]
     if callable(value):
         return value.__qualname__
-    if parts := getattr(value, "train", None):  # data
-        return str(value), [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts]
+    if hasattr(value, "train"):  # data: the parts that a table is made from
+        tensors = [*value.train, *value.validation]
+        return str(value), [hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in tensors]
     return str(value)
 
 
