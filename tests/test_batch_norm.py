@@ -53,6 +53,7 @@ from norms.batch_norm import batch_norm_backward, batch_norm_forward, batch_norm
 from norms.gradcheck import check_backward
 
 EPS = 1e-5
+NUMPY = (batch_norm_forward, batch_norm_backward)
 KINDS = {
     "1d": ("BatchNorm1d", (4, 3)),
     "1d, with length": ("BatchNorm1d", (4, 3, 5)),
@@ -194,9 +195,8 @@ REFUSED = {
     ids=[f"{key}, {mode}" for key, case in REFUSED.items() for mode in case[3]],
 )
 def test_refuses_as_torch_does_and_names_the_cure(kind, options, x, mode, words):
-    ours, theirs = twins(
-        f"BatchNorm{kind}", 3, training=mode == "t", dtype=torch.float32, **options
-    )
+    options = {"training": mode == "t", "dtype": torch.float32, **options}
+    ours, theirs = twins(f"BatchNorm{kind}", 3, **options)
     before = copy.deepcopy(ours.state_dict())
     refusal, expected = both_refuse(ours, theirs, x, words)
     assert refusal is expected
@@ -289,10 +289,7 @@ def test_an_empty_batch_is_counted_and_changes_nothing(name, shape, momentum, op
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 3, 0)], ids=str)
 def test_numpy_functions_take_an_empty_batch(shape):
-    parameters = np.ones((2, 3))
-    assert_numpy_functions_take_an_empty_batch(
-        batch_norm_forward, batch_norm_backward, shape, *parameters
-    )
+    assert_numpy_functions_take_an_empty_batch(*NUMPY, shape, *np.ones((2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -334,9 +331,7 @@ def test_numpy_functions_check_every_argument():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_numpy_functions_keep_the_dtype(dtype, rng):
     x, dy, gamma, beta = (a.astype(dtype) for a in random_arrays(rng, (4, 3, 5)))
-    assert_numpy_functions_keep_the_dtype(
-        batch_norm_forward, batch_norm_backward, x, dy, gamma, beta
-    )
+    assert_numpy_functions_keep_the_dtype(*NUMPY, x, dy, gamma, beta)
     assert batch_norm_inference(x, gamma, beta, gamma, gamma**2).dtype == dtype
 
 
@@ -344,9 +339,7 @@ def test_numpy_backward_computes_half_precision_in_float32(rng):
     """A gain of 300 times a gradient of size 300 does not fit float16, nor does a sum over 1,000 rows."""
     x, dy = 300 * rng.normal(size=(2, 1000, 8)).astype(np.float16)
     parameters = np.full(8, 300, np.float32), np.ones(8, np.float32)
-    assert_numpy_backward_is_computed_in_float32(
-        batch_norm_forward, batch_norm_backward, x, dy, *parameters
-    )
+    assert_numpy_backward_is_computed_in_float32(*NUMPY, x, dy, *parameters)
 
 
 @both_modes
@@ -354,8 +347,7 @@ def test_numpy_backward_computes_half_precision_in_float32(rng):
 def test_nothing_given_is_overwritten(options, training, rng):
     ours, _ = twins("BatchNorm1d", 3, training=training, dtype=torch.float32, **options)
     assert_nothing_is_overwritten(ours, *torch.randn(2, 4, 3))
-    arrays = random_arrays(rng, (4, 3))
-    assert_numpy_functions_overwrite_nothing(batch_norm_forward, batch_norm_backward, *arrays)
+    assert_numpy_functions_overwrite_nothing(*NUMPY, *random_arrays(rng, (4, 3)))
 
 
 @pytest.mark.parametrize("name", ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"])
@@ -474,12 +466,9 @@ def test_inference_keeps_its_digits_far_from_zero(offset):
     # y would be rounded at offset * 2^-24: 2e-4 and more.
     expected = float64_reference(ours, x, dy)["y"]
     assert_close(seen(ours, x, dy)["y"].double(), expected, rtol=1e-6, atol=1e-6)
-    arrays = [
-        t.detach().numpy() for t in (x, ours.weight, ours.bias, ours.running_mean, ours.running_var)
-    ]
-    np.testing.assert_allclose(
-        batch_norm_inference(*arrays), expected.detach(), rtol=1e-6, atol=1e-6
-    )
+    tensors = (x, ours.weight, ours.bias, ours.running_mean, ours.running_var)
+    y = batch_norm_inference(*(tensor.detach().numpy() for tensor in tensors))
+    np.testing.assert_allclose(y, expected.detach(), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -7.0])
