@@ -1,5 +1,8 @@
 """How a page begins: the style, the seed and the threads are set, whatever came before."""
 
+import subprocess
+import sys
+
 import matplotlib as mpl
 import pytest
 import torch
@@ -52,3 +55,22 @@ def test_figures_have_the_style_of_the_book():
     page.begin()
     assert mpl.rcParams["axes.facecolor"] == style.PAPER
     assert mpl.rcParams["figure.figsize"] == [style.WIDTH, style.HEIGHT]
+
+
+def test_imports_leave_torchs_threads_alone():
+    code = """
+import importlib, pkgutil, torch
+torch.set_num_threads(3)
+import norms.experiments, norms.plots
+names = ["norms.plots"]
+for package in (norms.experiments, norms.plots):
+    found = pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    names += [module.name for module in found]
+for name in names:
+    importlib.import_module(name)
+    assert torch.get_num_threads() == 3, name
+print(len(names))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
