@@ -1,0 +1,68 @@
+"""Sequences and residual streams: sizes, means, gradients and losses by place."""
+
+from functools import partial
+from itertools import product
+
+import pytest
+import torch
+from small_nets import build, rnn, shaken, transformer
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from norms.experiments import probes
+
+reader = partial(rnn, every_step=True)
+
+
+@pytest.mark.parametrize("placement", ["pre", "post", "peri", "none"])
+def test_the_stream_is_that_of_the_network(placement):
+    model = shaken(transformer("layer", placement, seeds=[0, 1])).float()
+    tokens, following = torch.randint(5, (2, 3, 6))
+    stream = probes.stream(model, tokens, following)
+    x, after, given = (model.characters[:, tokens] + model.places[:, None]).flatten(1, 2), [], []
+    for residual in model.stream:
+        given.append(residual.before(x))
+        after.append(residual(x, 6))
+        x = after[-1]
+        x.retain_grad()
+    logits = model.head(model.last(x))
+    losses = [F.cross_entropy(logits[copy], following.flatten()) for copy in (0, 1)]
+    sum(losses).backward()
+
+    def size(tensor):
+        return (tensor**2).mean() ** 0.5
+
+    for copy, place in product((0, 1), range(4)):
+        x, put_in = after[place][copy], given[place][copy]
+        assert_close(stream.size[place, copy], size(x))
+        assert_close(stream.mean[place, copy], size(x.mean(1)) / size(x))
+        assert_close(stream.inputs[place, copy], size(put_in.mean(1)) / size(put_in))
+        assert_close(stream.gradient[place, copy], size(after[place].grad[copy]))
+        last = model.stream[2 * (place // 2) + 1].branch.writes.weight.grad[copy]
+        assert_close(stream.weights[place // 2, copy], (last**2).sum() ** 0.5)
+    assert_close(stream.loss, torch.stack(losses))
+
+
+def test_state_sizes_are_those_after_each_character(text):
+    model, tokens = build(reader, "layer")([0, 1]), text.test[0]
+    sizes = probes.state_sizes(model, tokens)
+    assert sizes.shape == (6, 2)
+    for copy, seed in enumerate([0, 1]):
+        alone = build(reader, "layer")([seed])
+        for step in range(6):  # the state behind a text is that of its beginning
+            state = alone.states(tokens[None, :, : step + 1])[0, :, -1].double()
+            assert_close(sizes[step, copy], (state**2).mean() ** 0.5, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    "net", [reader, partial(transformer, placement="pre")], ids=["rnn", "transformer"]
+)
+def test_loss_by_place_is_each_characters_own(net, text):
+    model, (tokens, targets) = build(net, "layer")([0, 1]), text.test
+    loss = probes.loss_by_place(model, tokens, targets)
+    assert loss.shape == (6, 2)
+    for copy, seed in enumerate([0, 1]):
+        logits = build(net, "layer")([seed])(tokens[None])[0]
+        for place in range(6):
+            alone = F.cross_entropy(logits[:, place], targets[:, place]).double()
+            assert_close(loss[place, copy], alone, rtol=1e-5, atol=1e-7)
