@@ -34,6 +34,15 @@ def test_categories_show_seeds_a_mean_and_its_interval():
     assert ax.get_legend() is None
 
 
+@pytest.mark.parametrize("kind", NORM_STYLES)
+def test_a_category_has_the_look_of_its_norm(kind):
+    plots.categories({"one": (kind, [1.0, 2.0])}, "error")
+    *_, mean = drawn().lines
+    assert mean.get_marker() == NORM_STYLES[kind]["marker"]
+    assert mean.get_color() == NORM_STYLES[kind]["color"]
+    assert same_color(mean.get_mfc(), NORM_STYLES[kind].get("mfc", mean.get_color()))
+
+
 def test_categories_of_several_series_have_a_legend_and_places_of_their_own():
     rows = {"light": {"frozen": [1.0, 2.0], "no norm": [3.0, 4.0]}}
     rows["noise"] = {"frozen": [5.0, 6.0], "no norm": [7.0, 9.0]}
@@ -56,6 +65,9 @@ def test_categories_of_several_series_have_a_legend_and_places_of_their_own():
     assert [line.get_color() for line in means] == 2 * colors
     shown = [handle.get_color() for handle in ax.get_legend().legend_handles]
     assert shown == colors
+    marks = [handle.get_marker() for handle in ax.get_legend().legend_handles]
+    assert marks == ["o", "s"]
+    assert [line.get_marker() for line in means] == 2 * marks
 
 
 def test_errors_of_checks_stand_on_the_side_of_the_tolerance_they_are_on():

@@ -5,8 +5,14 @@ A figure function draws; the notebook cell ends in ``plt.show()``.
 
 from norms.plots.comparisons import categories, gradcheck_bars, paired_and_not
 from norms.plots.curves import curves, curves_by_rate, instruments, panels, signals_by_depth
-from norms.plots.geometry import circle_of_norms, mean_projection
-from norms.plots.sheets import index_sheet, invariance_table, jacobian_maps, picture_rows
+from norms.plots.drawings import (
+    circle_of_norms,
+    index_sheet,
+    invariance_table,
+    jacobian_maps,
+    mean_projection,
+    picture_rows,
+)
 from norms.plots.style import NORM_STYLES, use_style
 
 __all__ = [
