@@ -28,6 +28,7 @@ ADVICE = {
     errno.EROFS: "The folder is read-only: copy the course to a folder of your own",
 }
 INTERRUPTED = 130  # as a shell counts Ctrl-C
+PATIENCE = 5  # seconds
 
 
 def main(kind):
@@ -148,7 +149,7 @@ def called(command, output=None, **options):
         except BaseException:
             # Ctrl-C reached the child as well: let it tidy up, but not for long.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(5)
+                child.wait(PATIENCE)
             child.kill()
             child.wait()
             raise

@@ -74,7 +74,9 @@ def test_a_place_that_disagrees_is_found(text, agrees):
 def clone(checkout):
     checkout.write("_config.yml", "repository:\n  url: https://github.com/me/course\n")
     checkout.write("README.md", "pip install git+https://github.com/me/course, or me/course-2\n")
-    checkout.write("chapters/à.ipynb", '["https://github.com/me/course.git"]\n')
+    checkout.write(
+        "chapters/à.ipynb", '["https://github.com/me/course.git", "gh/me/course/main"]\n'
+    )
     checkout.write("results.csv", "me/course\n")
     checkout.write("left.md", "https://github.com/me/course\n")
     for command in ("init -q", "add _config.yml README.md chapters results.csv"):
@@ -94,7 +96,7 @@ def test_setting_it_changes_every_text_that_git_knows(clone):
     assert contents(clone) == [
         "repository:\n  url: https://git.example/you/fork\n",
         "pip install git+https://git.example/you/fork, or me/course-2\n",
-        '["https://git.example/you/fork.git"]\n',
+        '["https://git.example/you/fork.git", "gh/you/fork/main"]\n',
         "me/course\n",
         "https://github.com/me/course\n",
     ]

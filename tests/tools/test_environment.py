@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import environment
@@ -20,6 +21,7 @@ here = Path({root!r})
 if "install" in sys.argv:
     with open(here / "asked", "a") as file:
         file.write(" ".join(sys.argv[3:]) + "\\n")
+    (here / "busy").touch()
     while (here / "slow").exists():
         time.sleep(0.05)
     if (here / "broken").exists():
@@ -102,7 +104,7 @@ def test_a_failure_says_what_pip_said_and_the_next_call_goes_on(checkout, pip):
 def test_ctrl_c_is_one_line_and_the_next_call_goes_on(checkout, pip):
     slow = checkout.write("slow", "")
     process = checkout.start("tools/environment.py", "site")
-    checkout.has("asked")
+    checkout.has("busy")
     code, said = press_ctrl_c(process)
     assert code == 130
     assert said == (
@@ -114,10 +116,32 @@ def test_ctrl_c_is_one_line_and_the_next_call_goes_on(checkout, pip):
     assert len(pip()) == 2
 
 
+@pytest.mark.parametrize(
+    ("child", "patience", "tidied"),
+    [
+        ("signal.signal(signal.SIGINT, signal.SIG_IGN); begin(); time.sleep(2); end()", 0.1, False),
+        ("try: begin(); time.sleep(9)\nexcept KeyboardInterrupt: time.sleep(0.5); end()", 5, True),
+    ],
+    ids=["deaf", "tidy"],
+)
+def test_at_ctrl_c_a_child_may_tidy_up_but_not_for_long(checkout, child, patience, tidied):
+    child = (
+        "import signal, time\ndef begin(): open('began', 'w')\ndef end(): open('ended', 'w')\n"
+        + child
+    )
+    tool = "import sys; sys.path.insert(0, 'tools'); import environment as e\n"
+    tool += f"e.PATIENCE = {patience}; e.plainly(e.called, [sys.executable, '-c', {child!r}])"
+    process = checkout.start("-c", tool)
+    checkout.has("began")
+    assert press_ctrl_c(process)[0] == 130
+    time.sleep(0 if tidied else 2.1)
+    assert (checkout.root / "ended").exists() is tidied
+
+
 def test_the_second_waits_for_the_first_and_finds_its_work_done(checkout, pip):
     slow = checkout.write("slow", "")
     first = checkout.start("tools/environment.py", "site")
-    checkout.has("asked")
+    checkout.has("busy")
     second = checkout.start("tools/environment.py", "site")
     assert second.stdout.readline() == "Another make is running here; waiting for it …\n"
     slow.unlink()
@@ -130,7 +154,7 @@ def test_the_second_waits_for_the_first_and_finds_its_work_done(checkout, pip):
 def test_a_killed_holder_gives_the_lock_back(checkout, pip):
     slow = checkout.write("slow", "")
     first = checkout.start("tools/environment.py", "site")
-    checkout.has("asked")
+    checkout.has("busy")
     first.kill()
     first.communicate()
     slow.unlink()

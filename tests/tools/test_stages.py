@@ -106,6 +106,7 @@ def test_a_stage_that_fails_ends_the_run(short):
 
 
 def test_the_stages_run_on_one_thread_each(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     seen = []
     monkeypatch.setattr(stages, "stages", lambda kind: [("one", ["x"])])
     done = subprocess.CompletedProcess([], 0)
