@@ -92,8 +92,9 @@ def test_cross_entropy_is_torchs_for_each_answer():
 
 
 def test_squared_error_is_half_the_squared_distance():
-    outputs, target = torch.tensor([[[1.0, 2], [0, 0]]] * 2), torch.tensor([[0.0, 0], [3, 4]])
-    assert squared_error(outputs, target).tolist() == [[2.5, 12.5]] * 2
+    outputs = torch.tensor([[[1.0, 2, 2], [0, 0, 0]]] * 2)
+    target = torch.tensor([[0.0, 0, 0], [0, 3, 4]])
+    assert squared_error(outputs, target).tolist() == [[4.5, 12.5]] * 2
 
 
 # --- answers
@@ -153,11 +154,11 @@ def test_accuracy_and_loss_are_those_of_the_answers(images):
 
 
 def test_another_loss_may_be_the_measure(images):
-    model, x, target = build(mlp, "none", classes=2)([0, 1]), images.test[0], torch.randn(500, 2)
+    model, x, target = build(mlp, "none", classes=3)([0, 1]), images.test[0], torch.randn(500, 3)
     found = evaluate(model, x, target, measure="loss", loss=squared_error)
     logits = predict(model, x)
     for copy in (0, 1):
-        assert_close(found[copy], F.mse_loss(logits[copy], target))
+        assert_close(found[copy], 3 / 2 * F.mse_loss(logits[copy], target))  # a mean over three
 
 
 def test_a_text_is_measured_by_the_mean_loss_of_its_characters(text):

@@ -34,16 +34,21 @@ both_nets = pytest.mark.parametrize("net", [mlp, cnn], ids=["mlp", "cnn"])
 
 
 class Numbers(Dataset):
-    """Images that stand for two numbers each."""
+    """Images that stand for three numbers each."""
 
     measure = "loss"
 
 
 @pytest.fixture
 def numbers():
-    """Draw 40, 12 and 12 images 8x8, and two numbers for each."""
-    parts = [(torch.randn(n, 1, 8, 8), torch.randn(n, 2)) for n in (40, 12, 12)]
+    """Draw 40, 12 and 12 images 8x8, and three numbers for each."""
+    parts = [(torch.randn(n, 1, 8, 8), torch.randn(n, 3)) for n in (40, 12, 12)]
     return Numbers("numbers", *parts)
+
+
+def half_squared_distance(outputs, target):
+    """Torch's mean over three numbers, as half of their sum; averaged over the images."""
+    return 3 / 2 * F.mse_loss(outputs, target)
 
 
 # --- seeds, batches, pairs
@@ -237,7 +242,7 @@ def test_the_loss_of_a_text_is_that_of_every_character(net, text, micro_batch):
 @pytest.mark.parametrize("micro_batch", [None, 4], ids=["whole", "parts"])
 @pytest.mark.parametrize("seat", ["none", "layer", "weight"])
 def test_numbers_are_learned_by_their_squared_error(seat, micro_batch, numbers):
-    make = build(mlp, SEATS[seat], classes=2)
+    make = build(mlp, SEATS[seat], classes=3)
     history = train(
         make, numbers, learning_rates=[0.03, 0.1], seeds=[3, 5], steps=5, batch_size=16,
         momentum=0.9, micro_batch=micro_batch, loss=squared_error, every=2,
@@ -246,19 +251,18 @@ def test_numbers_are_learned_by_their_squared_error(seat, micro_batch, numbers):
         twin = twin_of(make([seed]), 0)
         descent = torch.optim.SGD(twin.parameters(), rate, momentum=0.9)
         losses = descend(twin, descent, numbers, shuffled(numbers.train[1], 16, 5, seed),
-                         loss=nn.MSELoss())  # fmt: skip
+                         loss=half_squared_distance)  # fmt: skip
         assert_close(history.loss.flatten(1)[:, copy], losses, atol=1e-5, rtol=1e-5)
         found = predict(history.model, numbers.test[0])[copy]
         assert_close(found, twin(numbers.test[0]), atol=1e-5, rtol=1e-4)
-        # The mean over two numbers is half of their sum, as in squared_error.
-        expected = F.mse_loss(twin(numbers.test[0]), numbers.test[1])
+        expected = half_squared_distance(twin(numbers.test[0]), numbers.test[1])
         assert_close(history.test.flatten(1)[-1, copy], expected, atol=1e-5, rtol=1e-4)
     assert history.measure == "loss"
     assert history.steps == [2, 4, 5]
 
 
 def test_a_diverged_copy_has_an_infinite_squared_error(numbers):
-    run = partial(train, build(mlp, "none", classes=2), numbers, seeds=[0, 1], steps=20,
+    run = partial(train, build(mlp, "none", classes=3), numbers, seeds=[0, 1], steps=20,
                   batch_size=16, loss=squared_error)  # fmt: skip
     history, calm = run(learning_rates=[0.01, 1e30]), run(learning_rates=[0.01, 0.01])
     assert torch.equal(history.test[-1, 0], calm.test[-1, 0])

@@ -48,7 +48,13 @@ def test_weights_have_their_scale_and_offset(layer, fan_in):
     if layer is Linear:
         moved = layer(50, 64, generators_of([0, 1]), weight_scale=3.0, weight_offset=0.5).weight
         assert_close(moved, 3 * weight + 0.5)
-    assert not layer(50, 64, generators_of([0, 1])).bias.any()
+
+
+@pytest.mark.parametrize("layer", [Linear, Conv])
+def test_biases_are_zero_at_first(layer):
+    made = layer(50, 64, generators_of([0, 1]))
+    assert made.bias.numel() == 2 * 64
+    assert not made.bias.any()
 
 
 @pytest.mark.parametrize("layer", [Linear, Conv])

@@ -43,8 +43,10 @@ def test_behind_batch_norm_the_gradient_stands_at_a_right_angle_to_the_weights(i
     assert probes.weight_gradient_cosine(build(mlp, "none")([0, 1]), x, y, layer=1)[0] > 0.01
 
 
-def test_five_norms_after_a_linear_layer_are_their_formulas():
-    x, weight = torch.randn(9, 5).double() + 1, torch.randn(4, 5).double()
+@pytest.mark.parametrize("offset", [0, 1, 30])
+@pytest.mark.parametrize("units", [2, 4])
+def test_five_norms_after_a_linear_layer_are_their_formulas(units, offset):
+    x, weight = torch.randn(9, 5).double() + offset, torch.randn(units, 5).double()
     sums = x @ weight.T
     expected = {
         "batch": (sums - sums.mean(0)) / sums.std(0, correction=0),

@@ -43,12 +43,13 @@ def test_the_stream_is_that_of_the_network(placement):
     assert_close(stream.loss, torch.stack(losses))
 
 
-def test_state_sizes_are_those_after_each_character(text):
-    model, tokens = build(reader, "layer")([0, 1]), text.test[0]
+@pytest.mark.parametrize("norm", ["none", "layer", "rms"])
+def test_state_sizes_are_those_after_each_character(norm, text):
+    model, tokens = build(reader, norm)([0, 1]), text.test[0]
     sizes = probes.state_sizes(model, tokens)
     assert sizes.shape == (6, 2)
     for copy, seed in enumerate([0, 1]):
-        alone = build(reader, "layer")([seed])
+        alone = build(reader, norm)([seed])
         for step in range(6):  # the state behind a text is that of its beginning
             state = alone.states(tokens[None, :, : step + 1])[0, :, -1].double()
             assert_close(sizes[step, copy], (state**2).mean() ** 0.5, rtol=1e-5, atol=0)
@@ -57,12 +58,13 @@ def test_state_sizes_are_those_after_each_character(text):
 @pytest.mark.parametrize(
     "net", [reader, partial(transformer, placement="pre")], ids=["rnn", "transformer"]
 )
-def test_loss_by_place_is_each_characters_own(net, text):
-    model, (tokens, targets) = build(net, "layer")([0, 1]), text.test
+@pytest.mark.parametrize("norm", ["none", "layer", "rms"])
+def test_loss_by_place_is_each_characters_own(norm, net, text):
+    model, (tokens, targets) = build(net, norm)([0, 1]), text.test
     loss = probes.loss_by_place(model, tokens, targets)
     assert loss.shape == (6, 2)
     for copy, seed in enumerate([0, 1]):
-        logits = build(net, "layer")([seed])(tokens[None])[0]
+        logits = build(net, norm)([seed])(tokens[None])[0]
         for place in range(6):
             alone = F.cross_entropy(logits[:, place], targets[:, place]).double()
             assert_close(loss[place, copy], alone, rtol=1e-5, atol=1e-7)
