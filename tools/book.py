@@ -113,4 +113,4 @@ def fingerprint():
 
 
 if __name__ == "__main__":
-    plainly(main, kept="The site built before is untouched")
+    plainly(main, kept="What is in _build/html is as it was")

@@ -46,7 +46,26 @@ def skip(app, what, name, obj, skipped, options):
     return name not in named if named is not None else skipped or not documented
 
 
+def resolve(app, env, node, contnode):
+    """Find a name where it is defined, though the text names a package that hands it on, or none."""
+    if node.get("refdomain") != "py" or "reftype" not in node:
+        return None
+    domain, name = env.domains["py"], node["reftarget"].rpartition(".")[2]
+    found = {
+        full
+        for full, entry in domain.objects.items()
+        if full.rpartition(".")[2] == name and not entry.aliased
+    }
+    if len(found) != 1:
+        return None
+    node["reftarget"] = found.pop()
+    return domain.resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], node["reftarget"], node, contnode
+    )
+
+
 def setup(app):
     app.connect("source-read", fill)
     app.connect("autodoc-skip-member", skip)
+    app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -128,7 +128,7 @@ def test_ctrl_c_is_one_line_and_keeps_the_old_site(book):
     assert code == 130
     assert said == (
         "Building the site, strictly …\n"
-        "\nStopped. The site built before is untouched: run the command again to go on.\n"
+        "\nStopped. What is in _build/html is as it was: run the command again to go on.\n"
     )
     assert book.page == "first"
     slow.unlink()
