@@ -6,6 +6,7 @@ place of the stored one. What it was made from is kept in its metadata, part by 
 """
 
 import argparse
+import asyncio
 import io
 import os
 import shutil
@@ -13,13 +14,13 @@ import sys
 import tempfile
 import time
 from base64 import b64decode, b64encode
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import nbclient
 import nbformat
-from jupyter_client import KernelManager
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from PIL import Image
 from tqdm import tqdm
 
@@ -28,6 +29,7 @@ from norms.experiments import provenance
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 SECONDS_PER_CELL = 600
+TRIALS = ("NORMS_SEED_BASE", "NORMS_THREADS")  # a stored run has neither other seeds nor threads
 
 
 def main(arguments=None):
@@ -44,22 +46,29 @@ def main(arguments=None):
         paths = [named(options.chapter, paths)]
     must = options.all or bool(options.chapter)
     announce(paths, must)
-    failed, waiting = [], []
+    failed, waiting = [], {}
     for path in paths:  # freshness is asked again at each turn: verdicts may have changed
-        if lacking := [name for name in provenance.pages_read(path) if name in failed]:
-            waiting.append(f"{path.stem} was not run: it reads the verdicts of {lacking[0]}.")
+        lacking = [name for name in provenance.pages_read(path) if name in {*failed, *waiting}]
+        if lacking:
+            waiting[path.name] = f"{path.stem} was not run: it reads the verdicts of {lacking[0]}."
         elif (must or why(path)) and not run(path):
             failed.append(path.name)
     if failed:
         stems = ", ".join(name.removesuffix(".ipynb") for name in failed)
-        sys.exit("\n".join([*waiting, f"Failed: {stems}. Their stored runs are untouched."]))
+        kept = f"Failed: {stems}. What was stored before is untouched."
+        sys.exit("\n".join([*waiting.values(), kept]))
 
 
 def in_order(paths):
     """Sort pages by name, and each behind those whose verdicts it reads."""
     by_name = {path.name: path for path in sorted(paths)}
     graph = {name: provenance.pages_read(path) for name, path in by_name.items()}
-    return [by_name[name] for name in TopologicalSorter(graph).static_order()]
+    try:
+        return [by_name[name] for name in TopologicalSorter(graph).static_order()]
+    except CycleError as error:
+        sys.exit(
+            f"These read each other's verdicts, so none can be first: {', '.join(error.args[1])}"
+        )
 
 
 def named(wanted, paths):
@@ -97,11 +106,15 @@ def announce(paths, must):
 
 def run(path):
     """Execute one notebook; return whether it replaced the stored one."""
-    notebook = nbformat.read(path, as_version=4)
+    before = path.read_text(encoding="utf-8")
+    uses = provenance.of_page(path)  # what changes while it runs makes it stale
+    notebook = nbformat.reads(before, as_version=4)
     cells = [c for c in notebook.cells if c.cell_type == "code"]
     started = time.monotonic()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # results then repeat exactly
     os.environ["NORMS_SILENT"] = "1"  # no progress bars in stored outputs
+    for name in TRIALS:
+        os.environ.pop(name, None)
     folder = tempfile.mkdtemp(prefix="norms-")
     manager = kernel_manager(folder)
     with tqdm(total=len(cells), desc=path.stem, unit="cell", file=sys.stderr) as bar:
@@ -109,21 +122,23 @@ def run(path):
             notebook,
             km=manager,
             timeout=SECONDS_PER_CELL,
+            shutdown_kernel="immediate",
             resources={"metadata": {"path": str(CHAPTERS)}},
             record_timing=False,
             on_cell_executed=lambda **_: bar.update(),
         )
         try:
-            client.execute()
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            execute(client, manager)
+        except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
             bar.close()
             seconds = time.monotonic() - started
-            print(f"\n{path.stem}: a cell failed after {seconds:.0f} s\n{error}", file=sys.stderr)
+            print(f"\n{path.stem}: {told(error)}, after {seconds:.0f} s\n{error}", file=sys.stderr)
             return False
         finally:
-            if manager.is_alive():
-                manager.shutdown_kernel(now=True)
             shutil.rmtree(folder, ignore_errors=True)
+    if path.read_text(encoding="utf-8") != before:
+        print(f"{path.stem}: was edited while it ran; the run is not stored", file=sys.stderr)
+        return False
     for output in (o for cell in cells for o in cell.outputs):
         if "image/png" in output.get("data", {}):
             output.data["image/png"] = with_palette(output.data["image/png"])
@@ -131,18 +146,48 @@ def run(path):
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
-        "norms": {"uses": provenance.of_page(path), "seconds": seconds},
+        "norms": {"uses": uses, "seconds": seconds},
     }
     replace(path, nbformat.writes(notebook) + "\n")
     print(f"{path.relative_to(ROOT)}: stored a run of {seconds} s", flush=True)
     return True
 
 
+def execute(client, manager):
+    """Run all cells, and leave no kernel behind, come what may."""
+    loop = asyncio.SelectorEventLoop()
+    loop.add_signal_handler = no_signal_handler
+    task = loop.create_task(client.async_execute(cleanup_kc=True))
+    try:
+        loop.run_until_complete(task)
+    finally:
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+        if manager.has_kernel:
+            loop.run_until_complete(manager.shutdown_kernel(now=True))
+        loop.run_until_complete(manager.cleanup_resources())
+        loop.close()
+
+
+def no_signal_handler(*_):
+    """Without its own, nbclient leaves Ctrl-C to Python; with it, it takes a dead kernel for one."""
+    raise RuntimeError
+
+
+def told(error):
+    """Say what went wrong in plain words."""
+    if isinstance(error, CellTimeoutError):
+        return f"a cell took more than {SECONDS_PER_CELL} s"
+    if isinstance(error, CellExecutionError):
+        return "a cell failed"
+    return "the kernel died: out of memory, or a crash"
+
+
 def kernel_manager(folder):
     """A kernel over a socket file: no port to race for, and no notice about open ports."""
-    if os.name == "nt":
-        return KernelManager(kernel_name="python3")
-    return KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
+    if os.name == "nt" or len(folder.encode()) > 80:  # such a path may have 100 bytes or so
+        return AsyncKernelManager(kernel_name="python3")
+    return AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
 
 
 def with_palette(png):

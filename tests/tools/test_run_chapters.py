@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 
 import nbformat
 import pytest
@@ -220,16 +221,16 @@ def test_ctrl_c_gives_one_line_and_keeps_the_stored_run(checkout):
     source = "import pathlib, time\npathlib.Path('../begun').touch()\ntime.sleep(60)"
     path = write(checkout.root / "chapters", "02_b", source)
     before = path.read_bytes()
-    (checkout.root / "tmp").mkdir()
-    process = checkout.start("tools/run_chapters.py", TMPDIR="tmp")
-    assert checkout.has("begun", seconds=60)
-    code, said = press_ctrl_c(process)
+    with tempfile.TemporaryDirectory() as folder:
+        process = checkout.start("tools/run_chapters.py", TMPDIR=folder)
+        assert checkout.has("begun", seconds=60)
+        code, said = press_ctrl_c(process)
+        assert os.listdir(folder) == []
     assert code == 1
     assert said.count("Stopped. The page that was running keeps its stored run") == 1
     assert "Traceback" not in said
     assert "KeyboardInterrupt" not in said
     assert path.read_bytes() == before
-    assert os.listdir(checkout.root / "tmp") == []
 
 
 # --- Storing
