@@ -62,6 +62,11 @@ SEATS = {
 }
 
 
+def normed_weights(model):
+    """Name the layers whose weight has a norm."""
+    return {name for name, module in model.named_modules() if parametrize.is_parametrized(module)}
+
+
 def shaken(model):
     """Give every parameter, gains and shifts too, random values of its own, in float64."""
     model.double()

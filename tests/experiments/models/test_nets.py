@@ -15,6 +15,7 @@ from small_nets import (
     cnn,
     descend,
     mlp,
+    normed_weights,
     rnn,
     shaken,
     torchs_layer,
@@ -38,6 +39,22 @@ NETS = {
 every_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 classifiers = pytest.mark.parametrize("name", [name for name in NETS if name != "rnn, every step"])
 every_seat = pytest.mark.parametrize("seat", [seat for seat in SEATS if seat != "function"])
+
+
+# --- where the norms are
+
+
+@every_net
+def test_a_norm_reaches_every_hidden_layer_and_not_the_head(net):
+    recurrent = net.func is RNN
+    hidden = {"inputs", "state"} if recurrent else {"layers.0", "layers.1"}
+    assert normed_weights(net(norm=SEATS["weight"], seeds=[0])) == hidden
+    assert normed_weights(net(norm=SEATS["both"], seeds=[0])) == hidden
+    for seat in ("batch", "layer", "rms", "both"):
+        model = net(norm=SEATS[seat], seeds=[0])
+        norms = [model.norm] if recurrent else [*model.norms]
+        assert len(norms) == (1 if recurrent else 2)
+        assert not any(isinstance(norm, nn.Identity) for norm in norms), seat
 
 
 # --- one copy

@@ -11,12 +11,14 @@ from small_nets import (
     assert_starts_from_the_same_weights,
     build,
     descend,
+    normed_weights,
     shaken,
     transformer,
     twin_of,
 )
 from torch.testing import assert_close
 
+from norms import LayerNorm
 from norms.experiments.evaluation import predict
 from norms.experiments.models import PLACEMENTS, Attention, FeedForward, Transformer
 from norms.experiments.models.copies import generators_of
@@ -34,6 +36,20 @@ every_placement = pytest.mark.parametrize(("seat", "placement"), PLACED)
 
 def net(seat, placement, **options):
     return transformer(SEATS[seat], placement, seeds=[3, 5], **options)
+
+
+# --- where the norms are
+
+
+@pytest.mark.parametrize(
+    ("placement", "behind"), [("none", 0), ("pre", 4 + 1), ("post", 4), ("peri", 8 + 1)]
+)
+def test_a_norm_reaches_every_branch_and_not_the_head(placement, behind):
+    model = net("both", placement)
+    assert sum(isinstance(module, LayerNorm) for module in model.modules()) == behind
+    branches = product(range(4), ("reads", "writes"))
+    assert normed_weights(model) == {f"stream.{k}.branch.{name}" for k, name in branches}
+    assert isinstance(model.last, LayerNorm) == (placement in ("pre", "peri"))
 
 
 # --- one copy
