@@ -56,7 +56,7 @@ def test_without_a_defect_every_test_passes(tests):
     verdict = judge(replace(NO_CHANGE, tests=(tests,)), timeout=500)
     assert not verdict.broken
     assert not verdict.failed
-    assert verdict.passed >= 10
+    assert verdict.passed
 
 
 @pytest.mark.mutants
@@ -127,16 +127,16 @@ def test_a_kill_is_remembered_until_the_patch_changes(judged, tmp_path):
 
 @pytest.mark.parametrize(
     "changed",
-    ["src/norms/sub/file.py", "tests/sub/test_file.py", "tests/twins.py", "tests/sub/checks.py"],
+    ["src/norms/sub/file.py", "tests/a/b/test_file.py", "tests/twins.py", "tests/a/checks.py"],
 )
 def test_a_kill_is_forgotten_when_a_file_behind_it_changes(judged, tmp_path, monkeypatch, changed):
     runs, _ = judged
-    for name in ("src/norms/sub/file.py", "tests/sub/test_file.py", "tests/twins.py"):
+    for name in ("src/norms/sub/file.py", "tests/a/b/test_file.py", "tests/twins.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("a")
     monkeypatch.setattr(mutants, "PACKAGE", tmp_path / "src" / "norms")
     monkeypatch.setattr(mutants, "TESTS", tmp_path / "tests")
-    mutant = replace(NO_CHANGE, file="sub/file.py", tests=("sub/test_file.py",))
+    mutant = replace(NO_CHANGE, file="sub/file.py", tests=("a/b/test_file.py",))
     for _ in range(2):
         mutants.remembered(mutant, tmp_path)
     assert len(runs) == 1

@@ -91,8 +91,8 @@ def fingerprint(mutant):
     """Hash the patch, the file it changes, its tests, and what all tests share."""
     digest = hashlib.sha256(repr(mutant).encode())
     tests = [TESTS / test for test in mutant.tests]
-    folders = {TESTS, TESTS / "mutants", *(test.parent for test in tests)}
-    found = sorted(path for folder in folders for path in folder.glob("*.py"))
+    folders = {folder for test in tests for folder in test.parents if folder.is_relative_to(TESTS)}
+    found = sorted(path for folder in {*folders, TESTS / "mutants"} for path in folder.glob("*.py"))
     shared = [path for path in found if not path.name.startswith("test_")]
     for path in [PACKAGE / mutant.file, *tests, *shared]:
         digest.update(path.relative_to(TESTS.parent).as_posix().encode() + b"\0")
