@@ -17,6 +17,7 @@ import hashlib
 import json
 import re
 import sys
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -266,51 +267,28 @@ class _Trace:
     def _count(self, module, name, statement):
         if module != PAGE:
             texts = self.found.setdefault(module, {}).setdefault(name, [])
-            texts.append(_canonical(statement))
+            texts.append(_text(statement))
         self.follow(module, statement)
 
     def follow(self, module, tree):
         """Reach whatever the names in a tree stand for."""
-        source = self._module(module)
-        inner, parents = set(), {}  # parts of a longer chain
-        docstrings = {id(n.body[0].value) for n in ast.walk(tree) if _has_docstring(n)}
-        for node in ast.walk(tree):
-            parents.update((child, node) for child in ast.iter_child_nodes(node))
-            self._said(node, docstrings)
-            if _imports(node) and node not in getattr(tree, "body", ()):
-                self._imported_here(source, node)
-            if node in inner or not isinstance(node, ast.Name | ast.Attribute):
-                continue
-            root, chain = node, []
-            while isinstance(root, ast.Attribute):
-                chain.insert(0, root.attr)
-                root = root.value
-                inner.add(root)
-            if not isinstance(root, ast.Name):
-                continue
-            names = [root.id, *chain]
-            if root.id == "__path__":  # a package that looks at what is in its folder
+        source, said = self._module(module), _said(tree)
+        self.strings |= said.strings
+        self.keywords |= said.keywords
+        self.composed |= said.composed
+        self.whole |= said.whole
+        for statement in said.imports:
+            self._imported_here(source, statement)
+        for root, *chain in said.names:
+            if root == "__path__":  # a package that looks at what is in its folder
                 self._neighbours(module)
-            if root.id in ("globals", "eval", "exec") or names[:2] == ["sys", "modules"]:
+            if root in ("globals", "eval", "exec") or (root, *chain[:1]) == ("sys", "modules"):
                 self.attribute(module, ())
-            self.whole.update(BY_ENTRY[n] for n in names if n in BY_ENTRY and _all(node, parents))
-            defined = source.defined.get(root.id, ())
+            defined = source.defined.get(root, ())
             for statement in filter(_imports, defined):
-                self._imported(source, statement, root.id, chain)
+                self._imported(source, statement, root, chain)
             if not defined or not all(map(_imports, defined)):
-                self.reach(module, root.id)
-
-    def _said(self, node, docstrings):
-        """Keep a string, the name of a keyword, or what a string is put together from."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in docstrings:
-                self.strings.add(node.value)
-        elif isinstance(node, ast.keyword) and node.arg:
-            self.keywords.add(node.arg)  # f(batch=1), where f may have **norms
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "dict":
-            self.strings.update(keyword.arg for keyword in node.keywords if keyword.arg)
-        elif (pieces := _composed(node)) and _says_a_name(pieces):
-            self.composed.add(pieces)
+                self.reach(module, root)
 
     def _imported(self, source, statement, name, chain):
         """Reach what an imported name stands for, with the attributes taken from it."""
@@ -347,8 +325,8 @@ class _Trace:
         self.load(module)
         if chain:
             self.reach(module, chain[0])
-        elif (module, "*") not in self.reached:
-            self.reached.add((module, "*"))
+        elif (module, None) not in self.reached:
+            self.reached.add((module, None))
             for name in getattr(self._module(module), "defined", ()):
                 self.reach(module, name)
             for inside in _modules():
@@ -362,6 +340,53 @@ class _Trace:
 
     def _module(self, name):
         return self.page if name == PAGE else _read(name)
+
+
+@dataclass
+class _Said:
+    """What a tree says: strings, names with their attributes, and imports that are not on top."""
+
+    strings: set = field(default_factory=set)
+    keywords: set = field(default_factory=set)
+    composed: set = field(default_factory=set)  # strings that are put together
+    whole: set = field(default_factory=set)  # dictionaries by entry of which all is looked at
+    names: dict = field(default_factory=dict)  # in their order
+    imports: list = field(default_factory=list)
+
+
+@cache
+def _said(tree):
+    said, inner, parents, docstrings = _Said(), set(), {}, set()
+    top = tree.body if isinstance(tree, ast.Module) else ()
+    for node in ast.walk(tree):
+        parents.update((child, node) for child in ast.iter_child_nodes(node))
+        match node:
+            case ast.Constant(value=str(text)) if node not in docstrings:
+                said.strings.add(text)
+            case ast.keyword(arg=str(name)):  # f(batch=1), where f may have **norms
+                said.keywords.add(name)
+            case ast.Call(func=ast.Name(id="dict")):
+                said.strings.update(keyword.arg for keyword in node.keywords if keyword.arg)
+            case ast.Import() | ast.ImportFrom() if node not in top:
+                said.imports.append(node)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                if _has_docstring(node):
+                    docstrings.add(node.body[0].value)
+            case ast.Name() | ast.Attribute() if node not in inner:
+                root, chain = node, []
+                while isinstance(root, ast.Attribute):
+                    chain.insert(0, root.attr)
+                    root = root.value
+                    inner.add(root)  # a part of a longer chain
+                if isinstance(root, ast.Name):
+                    names = (root.id, *chain)
+                    said.names[names] = None
+                    tables = [name for name in names if name in BY_ENTRY]
+                    if tables and _all(node, parents):
+                        said.whole.update(BY_ENTRY[name] for name in tables)
+        if (pieces := _composed(node)) and _says_a_name(pieces):
+            said.composed.add(pieces)
+    return said
 
 
 def _traced(cells, chapters, own):
@@ -584,6 +609,11 @@ def _has_docstring(node):
 
 def _is_main(statement):
     return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
+
+
+@cache
+def _text(tree):
+    return _canonical(tree)
 
 
 def _canonical(node):
