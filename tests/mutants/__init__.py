@@ -125,11 +125,14 @@ def judge(mutant, timeout=120):
 
 
 def _context():
-    """Start children from a process that has imported torch already, where the platform can."""
+    """Start children from a process that has imported what is slow, where the platform can."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["numpy", "pytest", "torch", "torch.func"])
+    slow_to_import = (
+        "matplotlib.pyplot pytest scipy.stats sklearn.datasets torch torch.func tqdm.auto"
+    )
+    context.set_forkserver_preload(slow_to_import.split())
     return context
 
 
