@@ -15,7 +15,11 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-from norms.experiments.evidence import MIME, VERDICTS
+from norms.experiments import provenance
+from norms.experiments.claims import VERDICTS, verdict
+from norms.experiments.evidence import Interval
+from norms.experiments.grids import CLAIMS
+from norms.experiments.verdicts import MIME
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
@@ -26,16 +30,6 @@ import sys
 
 if "google.colab" in sys.modules:
     %pip install -q --no-deps "git+{ADDRESS}.git\""""
-
-# The cells of the summary table: how many strengths and weaknesses each norm has.
-CELLS = {"BN": (4, 2), "LN": (4, 2), "IN": (2, 2), "GN": (3, 3), "WN": (3, 3), "SN": (1, 2)}
-CELLS |= {"RMS": (3, 3)}
-IDS = [
-    f"{norm}{sign}{i}"
-    for norm, counts in CELLS.items()
-    for sign, count in zip("+-", counts, strict=True)
-    for i in range(1, count + 1)
-]
 
 
 # --- Reading a notebook ---
@@ -78,6 +72,16 @@ def syntax(cell):
 
 def name_called(node):
     return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+
+
+def strings(tree):
+    constants = (n for n in ast.walk(tree) if isinstance(n, ast.Constant))
+    return [n.value for n in constants if isinstance(n.value, str)]
+
+
+def calls(tree, *names):
+    """The calls of functions with these names, whatever stands before them."""
+    return [n for n in ast.walk(tree) if name_called(n).split(".")[-1] in names]
 
 
 def asserts(tree):
@@ -189,13 +193,13 @@ def shows_its_figures(notebook):
     found = []
     for where, cell in cells(notebook, "code"):
         pictures = data(cell, "image/png")
-        calls = [ast.unparse(line) == "plt.show()" for line in syntax(cell).body]
-        if len(pictures) != sum(calls) or len(pictures) > 1:
+        drawn = [ast.unparse(line) == "plt.show()" for line in syntax(cell).body]
+        if len(pictures) != sum(drawn) or len(pictures) > 1:
             found.append(
-                f"{where}: {len(pictures)} figures, {sum(calls)} plt.show(); one of each, or none"
+                f"{where}: {len(pictures)} figures, {sum(drawn)} plt.show(); one of each, or none"
             )
         elif pictures:
-            after = syntax(cell).body[calls.index(True) + 1 :]
+            after = syntax(cell).body[drawn.index(True) + 1 :]
             if not all(asserts(line) for line in after):
                 found.append(f"{where}: goes on after plt.show(); only asserts may follow it")
         for picture in pictures:
@@ -320,8 +324,8 @@ def types_no_measurement(notebook):
             texts += [(where, text)] * (not re.match(FOLDED, fold.lower().strip()))
     for where, cell in cells(notebook, "code"):
         texts.append((where, cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")))
-        calls = [n for n in ast.walk(syntax(cell)) if name_called(n) == "say"]
-        for call in calls * ("# typed: " not in cell.source):
+        said = [n for n in ast.walk(syntax(cell)) if name_called(n) == "say"]
+        for call in said * ("# typed: " not in cell.source):
             nodes = (n for n in ast.walk(call) if isinstance(n, ast.Constant))
             strings = [n.value for n in nodes if isinstance(n.value, str)]
             texts.append((where, "…".join(s for s in strings if not re.fullmatch(FORMAT, s))))
@@ -377,16 +381,94 @@ def links_to_what_exists(notebook):
     ]
 
 
-def knows_its_sources(notebook):
-    """Whether the sources have changed since is for `make run` to see."""
+def names_its_kernel(notebook):
     kernel = notebook.metadata.get("kernelspec", {}).get("name")
-    sources = str(notebook.metadata.get("norms", {}).get("sources"))
-    found = [f"the kernel is {kernel!r}, not 'python3'; `make run`"] * (kernel != "python3")
-    if not re.fullmatch("[0-9a-f]{16}", sources):
-        found.append(
-            "metadata.norms.sources is missing; `make run` keeps what the run was made from"
-        )
+    return [f"the kernel is {kernel!r}, not 'python3'; `make run`"] * (kernel != "python3")
+
+
+def begins_with_seeds(notebook):
+    """``page.begin()`` seeds torch and sets its threads: before it stand imports alone."""
+    code = shown(notebook)
+    lines = syntax(code[0][1]).body if code else []
+    called = [ast.unparse(line) == "page.begin()" for line in lines]
+    if sum(called) != 1:
+        return ["the first cell in sight does not call page.begin(): what is drawn has no seed"]
+    before = lines[: called.index(True)]
+    if not all(isinstance(line, ast.Import | ast.ImportFrom) for line in before):
+        return [f"{code[0][0]}: does more than import before page.begin()"]
+    return []
+
+
+CLOCKS = ("perf_counter", "process_time", "monotonic", "timeit", "race", "clock_gettime")
+STORED = ("cost_by_width", "step_cost")  # what norms.experiments.timing reads from a table
+
+
+def leaves_the_clock_alone(notebook):
+    """A time differs on every machine: it is measured once, stored in a table and read from it."""
+    found = []
+    for where, cell in cells(notebook, "code"):
+        names = set(re.findall(r"^\s*%%?(time\w*|prun)\b", cell.source, flags=re.M))
+        for node in ast.walk(syntax(cell)):
+            text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+            root, _, rest = text.partition(".")
+            if root in ("time", "timeit") or (root == "timing" and rest not in STORED):
+                names.add(text)
+            names |= {name_called(node).split(".")[-1]} & {*CLOCKS}
+            if isinstance(node, ast.Import):
+                names |= {a.name for a in node.names} & {"time", "timeit"}
+            elif isinstance(node, ast.ImportFrom):
+                taken = {alias.name for alias in node.names}
+                clock = (node.module or "").split(".")[-1]
+                names |= taken if clock in ("time", "timeit") else set()
+                names |= taken - {*STORED} if clock == "timing" else set()
+        found += [
+            f"{where}: reads the clock by {name!r}; store the time, and read the table"
+            for name in sorted(names)
+        ]
     return found
+
+
+def types_no_verdict(notebook):
+    """A verdict follows from bounds; nobody types it, or writes a record by hand."""
+    found = []
+    for where, cell in cells(notebook, "code"):
+        tree = syntax(cell)
+        words = {s.strip(" *_.:") for s in strings(tree)} & {*VERDICTS}
+        found += [f"{where}: types the verdict {word!r}; judge()" for word in sorted(words)]
+        by_hand = calls(tree, "record") or any(MIME in string for string in strings(tree))
+        by_hand = by_hand or any(getattr(n, "attr", "") == "MIME" for n in ast.walk(tree))
+        if by_hand:
+            found.append(f"{where}: writes a record by hand; judge()")
+    return found
+
+
+USES = ("judge", "verdict_table", "rerun", "results", "chosen", "table", "arms", "step_cost")
+
+
+def names_what_it_uses(notebook):
+    """Freshness looks for the names of grids, claims and pages in the code: there they must be."""
+    return [
+        f"{where}: {name_called(call)}() of something that is put together; write its name out"
+        for where, cell in cells(notebook, "code")
+        for call in calls(syntax(cell), *USES)
+        if not all(
+            isinstance(a, ast.Constant)
+            for a in (call.args if "verdict_table" in name_called(call) else call.args[:1])
+        )
+    ]
+
+
+def judged(notebook):
+    """The cells of the summary table that the page judges."""
+    found = [call for _, cell in cells(notebook, "code") for call in calls(syntax(cell), "judge")]
+    return [call.args[0].value for call in found if call.args]
+
+
+def is_fresh(path):
+    """What the stored run was made from is what it would be made from now."""
+    stored = nbformat.v4.reads(path.read_text("utf-8")).metadata.get("norms", {}).get("uses")
+    parts = provenance.changed_parts(stored, provenance.of_page(path))
+    return [f"{path.stem}: {part}; `make run`" for part in parts]
 
 
 def folds_as_the_book_does(notebook):
@@ -406,13 +488,50 @@ def folds_as_the_book_does(notebook):
 def records_what_is_known(notebook):
     found = []
     for where, cell in cells(notebook, "code"):
-        for entry in data(cell, MIME):
-            if entry["id"] not in IDS:
-                found.append(f"{where}: {entry['id']!r} is not one of the 37 cells of the table")
-            if entry["verdict"] not in VERDICTS:
-                found.append(f"{where}: {entry['verdict']!r}; the verdicts: {', '.join(VERDICTS)}")
+        entries = data(cell, MIME)
+        ids = [call.args[0].value for call in calls(syntax(cell), "judge") if call.args]
+        if [entry["id"] for entry in entries] != ids:
+            found.append(f"{where}: judges {ids}, its records are others; `make run`")
+        for entry in entries:
+            found += [f"{where}: {entry['id']}: {what}; `make run`" for what in misread(entry)]
             if f"{entry['id']}: {entry['verdict']}" not in data(cell, "text/plain"):
                 found.append(f"{where}: its verdict word says something else; `make run`")
+    return found
+
+
+def misread(entry):
+    """What of a record is not as its claim and its own numbers say."""
+    claim, word = CLAIMS.get(entry["id"]), entry["verdict"]
+    if claim is None:
+        return ["no cell of the summary table"]
+    if word not in (*claim.bounds, "not seen here"):
+        return [f"cannot get the verdict {word!r}; it can get: {', '.join(claim.bounds)}"]
+    of_claim = (claim.statement, claim.unit, claim.paper_for, claim.paper_against)
+    keys = ("claim", "unit", "paper_for", "paper_against")
+    found = [
+        f"its {key} is {entry.get(key)!r}, the claim's {value!r}"
+        for key, value in zip(keys, of_claim, strict=True)
+        if entry.get(key) != value
+    ]
+    found += ["has no condition"] * (word in claim.condition and not entry.get("condition"))
+    # Every bound that decided is listed with what was measured, and whether it holds.
+    tried = [claim.bounds[word]] if word in claim.bounds else list(claim.bounds.values())
+    expected = [f"{claim.quantities[q]}: {b}, measured " for t in tried for q, b in t.items()]
+    listed = entry.get("bounds", [])
+    if len(listed) != len(expected) or not all(map(str.startswith, listed, expected)):
+        return [*found, f"its bounds are {listed}, those of the claim {expected}"]
+    lines = iter(listed)
+    failed = [any(["(does not hold)" in next(lines) for _ in bounds]) for bounds in tried]
+    if any(failed) if word in claim.bounds else not all(failed):
+        found.append(f"is {word!r}, but its bounds say something else")
+    # The effect is stored in full, so what it alone decides is decided again.
+    effect = entry["effect"]
+    effect = Interval(**effect) if isinstance(effect, dict) else effect
+    bound = claim.bounds.get(word, {}).get(claim.effect)
+    alone = set(claim.quantities) == {claim.effect}
+    again = verdict(claim, {claim.effect: effect})[0] if alone else word
+    if again != word or (bound is not None and not bound.holds(effect)):
+        found.append(f"is {word!r}, but its effect is {effect}")
     return found
 
 
@@ -445,7 +564,11 @@ CHECKS = [
     has_an_outline,
     speaks_plainly,
     links_to_what_exists,
-    knows_its_sources,
+    names_its_kernel,
+    begins_with_seeds,
+    leaves_the_clock_alone,
+    types_no_verdict,
+    names_what_it_uses,
     folds_as_the_book_does,
     records_what_is_known,
 ]

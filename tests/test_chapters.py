@@ -4,9 +4,11 @@ nbval, as chapters/conftest.py sets it up, runs the notebooks and compares what 
 """
 
 import io
+import shutil
 import subprocess
 import sys
 from base64 import b64encode
+from collections import Counter
 from functools import cache
 
 import nbformat
@@ -15,9 +17,9 @@ from chapter_checks import (
     CHAPTERS,
     CHECKS,
     COLAB,
-    IDS,
     MIME,
     ROOT,
+    begins_with_seeds,
     describes_its_figures,
     folds_as_the_book_does,
     has_an_outline,
@@ -27,20 +29,28 @@ from chapter_checks import (
     has_prose_between_cells,
     has_short_cells,
     installs_on_colab,
+    is_fresh,
     is_valid,
+    judged,
     keeps_its_length,
-    knows_its_sources,
     leaves_nbval_its_teeth,
+    leaves_the_clock_alone,
     links_to_what_exists,
+    names_its_kernel,
+    names_what_it_uses,
     ran_in_order,
     records_what_is_known,
     repeated,
     shows_its_figures,
     speaks_plainly,
     types_no_measurement,
+    types_no_verdict,
 )
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+
+from norms.experiments import provenance
+from norms.experiments.grids import CLAIMS
 
 PAGES = sorted(CHAPTERS.glob("*.ipynb"))
 
@@ -65,9 +75,15 @@ def test_names_are_unique_in_the_book():
     assert repeated([read(path) for path in PAGES]) == []
 
 
-def test_the_summary_table_has_37_cells():
-    assert len(set(IDS)) == 37
-    assert {"BN+4", "LN+4", "IN-2", "GN-3", "WN+3", "SN-2", "RMS-3"} <= set(IDS)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_stored_run_is_fresh(path):
+    complaints = is_fresh(path)
+    assert not complaints, "\n".join(complaints)
+
+
+def test_every_stated_claim_is_judged_on_one_page():
+    found = Counter(cell for path in PAGES for cell in judged(read(path)))
+    assert found == Counter(cell for cell, claim in CLAIMS.items() if claim.bounds)
 
 
 # --- A good page, and what spoils it ---
@@ -94,16 +110,21 @@ def shown(**mimes):
 
 FOLD = '<details class="fold"><summary>{}</summary>\n\n{}\n\n</details>'
 ALT = "The line rises from zero at the left to one at the right."
-RECORD = {"id": "BN-1", "verdict": "holds"}
+BOUND = "largest entry of the Jacobian between samples: exactly 0, measured 0"
+LN_2 = CLAIMS["LN-2"]
+RECORD = {"id": "LN-2", "verdict": "proved", "claim": LN_2.statement, "effect": 0.0, "n": None}
+RECORD |= {"unit": LN_2.unit, "condition": LN_2.condition["proved"], "bounds": [BOUND]}
+RECORD |= {"paper_for": LN_2.paper_for, "paper_against": LN_2.paper_against}
 
 
 def good():
     figure = {"figure": {"name": "fig-line", "caption": "A line."}, "image": {"alt": ALT}}
     code = [
         (COLAB, {"tags": ["remove-cell"]}, []),
+        ("from norms.experiments import page\n\npage.begin()", {}, []),
         ("plt.plot([0, 1])\nplt.show()\nassert True", {"mystnb": figure}, [shown(png=png(4))]),
         ("say(f'{x} points')", {"tags": ["hide-input"]}, [shown(md="4.2 points")]),
-        ("record('BN-1')", {}, [shown(record=RECORD), shown(text="BN-1: holds")]),
+        ("verdicts.judge('LN-2', leak=0)", {}, [shown(record=RECORD), shown(text="LN-2: proved")]),
         ("t = 3\nassert t", {"tags": ["nbval-ignore-output"]}, [new_output("stream", text="3")]),
     ]
     code = [
@@ -118,14 +139,14 @@ def good():
     ]
     prose = [new_markdown_cell(source) for source in prose]
     page = new_notebook(
-        cells=[prose[0], code[0], prose[1], code[1], code[2], prose[2], code[3], prose[3], code[4]]
+        cells=[prose[0], *code[:2], prose[1], *code[2:4], prose[2], code[4], prose[3], code[5]]
     )
     page.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    page.metadata["norms"] = {"sources": "0123456789abcdef", "seconds": 90}
+    page.metadata["norms"] = {"seconds": 90}
     return nbformat.from_dict(page)
 
 
-FIGURE, SAID, RECORDED, LAST = 3, 4, 6, 8  # the places of some cells on the good page
+BEGUN, FIGURE, SAID, RECORDED, LAST = 2, 4, 5, 7, 9  # the places of some cells on the good page
 
 
 def source(place, text):
@@ -162,8 +183,24 @@ def code(*sources, between="And so on."):
     return spoil
 
 
-def no_sources(page):
-    del page.metadata["norms"]
+def record(**changes):
+    """The record with changes, and its verdict word."""
+
+    def spoil(page):
+        entry = {**RECORD, **changes}
+        word = shown(text=f"{entry['id']}: {entry['verdict']}")
+        page.cells[RECORDED].outputs = [shown(record=entry), word]
+        page.cells[RECORDED].source = f"verdicts.judge({entry['id']!r}, leak=0)"
+
+    return spoil
+
+
+def other_record(cell, **changes):
+    """A record of a claim with several quantities."""
+    claim = CLAIMS[cell]
+    entry = {"id": cell, "claim": claim.statement, "unit": claim.unit, "n": 10}
+    entry |= {"paper_for": claim.paper_for, "paper_against": claim.paper_against}
+    return record(**entry, **changes)
 
 
 def many_figures(page):
@@ -179,7 +216,7 @@ error = new_output("error", ename="ValueError", evalue="", traceback=[])
 drawn = "plt.plot([0, 1])\nplt.show()"
 
 BAD = [
-    (is_valid, "not a valid", lambda page: page.cells[3].pop("outputs")),
+    (is_valid, "not a valid", lambda page: page.cells[FIGURE].pop("outputs")),
     (is_valid, "cell id", same_id),
     (ran_in_order, "count None", lambda page: page.cells[LAST].update(execution_count=None)),
     (ran_in_order, "count 7", lambda page: page.cells[LAST].update(execution_count=7)),
@@ -233,22 +270,69 @@ BAD = [
     (speaks_plainly, "🎉", prose("Done 🎉")),
     (speaks_plainly, "✅", outputs(LAST, new_output("stream", text="✅"))),
     (links_to_what_exists, "03_no", prose("See [there](03_no.ipynb#x).")),
-    (knows_its_sources, "sources", no_sources),
-    (knows_its_sources, "kernel", lambda page: page.metadata.kernelspec.update(name="conda")),
+    (names_its_kernel, "kernel", lambda page: page.metadata.kernelspec.update(name="conda")),
     (folds_as_the_book_does, "fold", prose(FOLD.format("A", "B").replace(' class="fold"', ""))),
     (folds_as_the_book_does, "fold", prose(FOLD.format("A", "B").replace("</details>", ""))),
     (folds_as_the_book_does, "fold", prose(FOLD.format("A", "B").replace("\n\nB", "\nB"))),
     (folds_as_the_book_does, "fold", prose('<details class="fold">\n\nB\n\n</details>')),
-    (records_what_is_known, "37", outputs(RECORDED, shown(record={**RECORD, "id": "BN-3"}))),
+    (begins_with_seeds, "no seed", source(BEGUN, "import torch")),
+    (begins_with_seeds, "no seed", source(BEGUN, "# page.begin()\nprint('page.begin()')")),
+    (begins_with_seeds, "no seed", source(BEGUN, "if cuda:\n    page.begin()")),
+    (begins_with_seeds, "no seed", lambda page: page.cells.pop(BEGUN)),
+    (begins_with_seeds, "more than import", source(BEGUN, "x = torch.rand(3)\npage.begin()")),
+    (types_no_verdict, "'holds if'", source(LAST, "assert word == 'holds if'")),
+    (types_no_verdict, "'proved'", source(LAST, "say('**proved**')")),
+    (types_no_verdict, "by hand", source(RECORDED, "evidence.record('LN-2')")),
+    (types_no_verdict, "by hand", source(RECORDED, f"display({{{MIME!r}: {{}}}}, raw=True)")),
+    (types_no_verdict, "by hand", source(RECORDED, "display({verdicts.MIME: {}}, raw=True)")),
+    (names_what_it_uses, "judge", source(RECORDED, "verdicts.judge(f'LN-{2}', leak=0)")),
+    (names_what_it_uses, "rerun", source(LAST, "sweep.rerun(name, ten)")),
+    (names_what_it_uses, "verdict_table", source(LAST, "verdict_table('a.ipynb', *others)")),
+    (records_what_is_known, "no cell of", record(id="LN-9")),
+    (records_what_is_known, "verdict 'true'", record(verdict="true")),
+    (records_what_is_known, "verdict 'holds'", record(verdict="holds")),
+    (records_what_is_known, "its claim is", record(claim="Another claim")),
+    (records_what_is_known, "its unit is", record(unit="points")),
+    (records_what_is_known, "its paper_for is", record(paper_for="Somebody")),
+    (records_what_is_known, "no condition", record(condition="")),
+    (records_what_is_known, "its bounds are []", record(bounds=[])),
+    (records_what_is_known, "its bounds are", record(bounds=[BOUND.replace("0,", "1,")])),
+    (records_what_is_known, "its bounds are", record(bounds=[BOUND, BOUND])),
+    (records_what_is_known, "bounds say", record(bounds=[BOUND + " (does not hold)"])),
     (
         records_what_is_known,
-        "'true'",
-        outputs(RECORDED, shown(record={**RECORD, "verdict": "true"})),
+        "bounds say",
+        record(
+            verdict="not seen here",
+            bounds=[BOUND, BOUND.replace("exactly", "above") + " (does not hold)"],
+        ),
+    ),
+    (records_what_is_known, "its effect is 0.1", record(effect=0.1)),
+    (
+        records_what_is_known,
+        "its effect is 0.0",
+        record(verdict="contradicted", bounds=[BOUND.replace("exactly", "above")]),
     ),
     (
         records_what_is_known,
+        "its effect is 0.4",
+        other_record(
+            "LN+4",
+            verdict="holds",
+            condition="",
+            effect={"mean": 0.4, "low": 0.1, "high": 0.7, "n": 5},
+            bounds=[
+                "loss of no norm less that of pre, no warm-up (nats): above 0.2, measured 0.4",
+                "loss of post less that of pre, no warm-up (nats): below 0.1, measured 0",
+            ],
+        ),
+    ),
+    (records_what_is_known, "are others", outputs(RECORDED)),
+    (records_what_is_known, "are others", source(RECORDED, "verdicts.judge('LN+1', leak=0)")),
+    (
+        records_what_is_known,
         "word",
-        outputs(RECORDED, shown(record=RECORD), shown(text="BN-1: proved")),
+        outputs(RECORDED, shown(record=RECORD), shown(text="LN-2: holds")),
     ),
 ]
 
@@ -286,6 +370,19 @@ NOT_TYPED = [
     "The 95 % interval says so.",
     "<!-- typed: a limit from theory -->\nThe share is 0.58 at most.",
 ]
+TIMED = [
+    "import time\nstarted = time.time()",
+    "from time import perf_counter as clock",
+    "import timeit",
+    "x = clock.process_time()",
+    "%timeit f(x)",
+    "%%time\nf(x)",
+    "timing.race(layers, shape)",
+    "from norms.experiments.timing import race",
+    "race(layers, shape)",
+    "timing.measure('batch norm', shape)",
+]
+BAD += [(leaves_the_clock_alone, "the clock", source(LAST, text)) for text in TIMED]
 BAD += [(types_no_measurement, "is typed", prose(text)) for text in TYPED]
 BAD += [
     (types_no_measurement, "'3.1", source(SAID, "say('It gains 3.1 points.')")),
@@ -324,10 +421,88 @@ def test_what_may_be_typed(spoil):
 def test_a_name_used_twice_is_noticed():
     complaints = "\n".join(repeated([good(), good()]))
     assert "'fig-line' stands 2 times" in complaints
-    assert "'BN-1' stands 2 times" in complaints
+    assert "'LN-2' stands 2 times" in complaints
     page = good()
     prose("```{figure} a.png\n:name: fig-line\n```")(page)
     assert repeated([page]) == ["'fig-line' stands 2 times; rename"]
+
+
+def test_what_is_not_refused():
+    page = good()
+    code(
+        "import timing\ntiming.step_cost('figure-1')",
+        "race = 'it holds'\ny = times.time_of, race[0]",
+    )(page)
+    assert leaves_the_clock_alone(page) == types_no_verdict(page) == []
+    wide = {"mean": 0.3, "low": 0.1, "high": 0.5, "n": 5}
+    claim = CLAIMS["LN+4"]
+    lines = [
+        f"{claim.quantities[q]}: {b}, measured 0.3" + " (does not hold)" * (q == "gained")
+        for bounds in claim.bounds.values()
+        for q, b in bounds.items()
+    ]
+    other_record("LN+4", verdict="not seen here", condition="", effect=wide, bounds=lines)(page)
+    assert records_what_is_known(page) == []
+
+
+# --- Freshness, broken on purpose
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """Store a page with what it was made from: a copy of the package, and the evidence beside."""
+    package = tmp_path / "norms"
+    shutil.copytree(provenance.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+    forget()
+    evidence = new_notebook(cells=[new_code_cell("judge()", outputs=[shown(record=RECORD)])])
+    nbformat.write(evidence, tmp_path / "09_evidence.ipynb")
+    source = (
+        "from norms import LayerNorm\nfrom norms.experiments import sweep, verdicts\n"
+        "LayerNorm(3)\nsweep.results('parity')\nverdicts.judge('BN+2')\n"
+        "verdicts.verdict_table('09_evidence.ipynb')"
+    )
+    page, path = new_notebook(cells=[new_code_cell(source)]), tmp_path / "09.ipynb"
+    nbformat.write(page, path)
+    assert is_fresh(path) == ["09: it was never run; `make run`"]
+    page.metadata["norms"] = {"uses": provenance.of_page(path)}
+    nbformat.write(page, path)
+    assert is_fresh(path) == []
+    yield path
+    forget()
+
+
+def forget():
+    for cached in ("_read", "_path", "_modules", "_data_files"):
+        getattr(provenance, cached).cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "part"),
+    [
+        ("norms/moments.py", "max(_size(x, axes), 1)", "max(_size(x, axes), 2)", "norms.moments"),
+        (
+            "norms/experiments/grids/batch_norm.py",
+            '"decades": above(0.5)',
+            '"decades": above(0.4)',
+            "norms.experiments.grids.batch_norm",
+        ),
+        (
+            "norms/experiments/results/parity.csv",
+            "arm,",
+            "arm,,",
+            "experiments/results/parity.csv",
+        ),
+        ("09_evidence.ipynb", '"proved"', '"holds"', "the verdicts of 09_evidence"),
+    ],
+)
+def test_a_stale_run_is_noticed(name, old, new, part, stored):
+    file = stored.parent / name
+    text = file.read_text("utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), "utf-8")
+    forget()
+    assert is_fresh(stored) == [f"09: {part} has changed; `make run`"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -17,7 +18,7 @@ from norms.experiments import provenance
 from norms.experiments.verdicts import MIME
 
 REAL = provenance.PACKAGE
-CHAPTERS = REAL.parent.parent / "chapters"
+CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 PAGES = sorted(path.stem for path in CHAPTERS.glob("*.ipynb"))
 
 
@@ -78,123 +79,6 @@ def changed(before, now):
     """Tell the changed parts of each page that has any."""
     words = {stem: provenance.changed_parts(before[stem], now[stem]) for stem in before}
     return {stem: parts for stem, parts in words.items() if parts}
-
-
-# --- The course itself
-
-
-def test_comments_docstrings_and_layout_change_nothing(real):
-    before = real.pages()
-    for path in sorted(real.root.rglob("*.py")):
-        text = path.read_text("utf-8")
-        tree = ast.parse(text)
-        for node in ast.walk(tree):
-            if isinstance(node, provenance.DEFINITIONS) and provenance._is_docstring(node.body[0]):
-                node.body[0].value.value = "Batch and RMS norm: see parity and BN+1, sonnets.txt."
-        tree.body.insert(0, ast.parse("'Another docstring, of group and weight.'").body[0])
-        comments = "# a comment on group\n\n\n"
-        path.write_text(comments + ast.unparse(tree) + "\n\n# the end\n", "utf-8")
-    forget()
-    assert changed(before, real.pages()) == {}
-
-
-def test_a_constant_in_moments_makes_every_page_stale_that_uses_it(real):
-    before = real.pages()
-    users = [stem for stem, parts in before.items() if "norms.moments" in parts]
-    assert len(users) > 3
-    real.edit("moments.py", "m = max(_size(x, axes), 1)", "m = max(_size(x, axes), 2)")
-    assert changed(before, real.pages()) == {page: ["norms.moments has changed"] for page in users}
-
-
-def test_what_no_page_reaches_changes_nothing(real):
-    before = real.pages()
-    for name in ("moments.py", "experiments/training.py", "experiments/grids/batch_norm.py"):
-        text = (real.root / name).read_text("utf-8")
-        real.write(name, text + "\n\ndef never_called():\n    return 3\n\n\nNEVER_READ = 4\n")
-    assert changed(before, real.pages()) == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "readers"),
-    [
-        ("results/parity.csv", ["04_rms_norm_evidence"]),
-        ("results/figure-1.csv", ["02_batch_norm_evidence"]),
-        ("sonnets.txt", [page for page in PAGES if page[:2] in ("03", "04")]),
-        ("fashion_mnist_14x14.npz", ["02_batch_norm", "02_batch_norm_evidence", "03_layer_norm_evidence"]),
-    ],
-)  # fmt: skip
-def test_changed_data_make_their_readers_stale_alone(name, readers, real):
-    before = real.pages()
-    with (real.root / "experiments" / name).open("ab") as file:
-        file.write(b"1")
-    forget()
-    assert changed(before, real.pages()) == {
-        reader: [f"experiments/{name} has changed"] for reader in readers
-    }
-
-
-def test_a_changed_bound_makes_the_page_stale_that_judges_it(real):
-    before = real.pages()
-    real.edit("experiments/grids/batch_norm.py", '"decades": above(0.5)', '"decades": above(0.6)')
-    part = ["norms.experiments.grids.batch_norm has changed"]
-    assert changed(before, real.pages()) == {"02_batch_norm": part}
-    real.edit("experiments/grids/layer_norm.py", '"gap": exactly(0)', '"gap": exactly(1)')
-    assert list(changed(before, real.pages())) == ["02_batch_norm", "03_layer_norm_evidence"]
-
-
-def test_a_changed_verdict_makes_the_chapter_stale_that_reads_it(real):
-    path = real.chapters / "02_batch_norm_evidence.ipynb"
-    page = nbformat.read(path, as_version=4)
-    output = new_output("display_data", {MIME: {"id": "BN+4", "verdict": "holds"}})
-    page.cells[-1] = new_code_cell("judge", outputs=[output])
-    nbformat.write(page, path)
-    before = real.pages()
-    output.data[MIME]["verdict"] = "contradicted"
-    nbformat.write(page, path)
-    part = ["the verdicts of 02_batch_norm_evidence has changed"]
-    assert changed(before, real.pages()) == {"02_batch_norm": part}
-    output.data["text/html"] = "another picture of it"
-    page.cells[-1].metadata["tags"] = ["hide-input"]
-    nbformat.write(page, path)
-    assert changed(before, real.pages()) == {"02_batch_norm": part}
-
-
-def test_a_new_norm_changes_no_page_of_another(real):
-    before = real.pages()
-    norm = "class PowerNorm:\n    def forward(self, x):\n        return x\n"
-    real.write("power_norm.py", norm)
-    real.edit("__init__.py", "\n__all__", "\nfrom norms.power_norm import PowerNorm\n\n__all__")
-    real.edit("names.py", '    "batch": {', '    "powernorm": {"title": "Power"},\n    "batch": {')
-    seats = "experiments/models/seats.py"
-    real.edit(seats, "NORMS = {\n", 'NORMS = {\n    "powernorm": {"features": PowerNorm},\n')
-    real.edit(seats, "\nfrom norms", "\nfrom norms.power_norm import PowerNorm\nfrom norms")
-    real.write(
-        "experiments/grids/power_norm.py",
-        "from norms.experiments.claims import Claim\n\n"
-        'GRIDS = {"powers": dict}\nCLAIMS = {"PN+1": Claim("It has power")}\n',
-    )
-    real.write("experiments/models/variants/power_norm.py", norm)
-    real.write("experiments/results/powers.csv", "arm\n")
-    assert changed(before, real.pages()) == {}
-    parts = provenance.of_code(['models.MLP("powernorm")', "from norms.experiments import models"])
-    assert "norms.power_norm" in parts
-
-
-def test_all_pages_are_looked_at_in_seconds(real):
-    real.pages()
-    forget()
-    started = time.process_time()
-    real.pages()
-    assert time.process_time() - started < 5
-
-
-def test_the_version_of_torch_counts(real, monkeypatch):
-    before = real.pages()
-    monkeypatch.setattr(provenance, "version", lambda name: {"torch": "9.9.1+cpu"}[name])
-    assert changed(before, real.pages()) == {page: ["torch has changed"] for page in PAGES}
-    now = real.pages()
-    monkeypatch.setattr(provenance, "version", lambda name: {"torch": "9.9.1+cu130"}[name])
-    assert changed(now, real.pages()) == {}
 
 
 # --- How a name is followed: a small package, one module that is used, one that is not
@@ -700,6 +584,123 @@ def test_changes_are_told_in_words():
     assert provenance.changed_parts(now, now) == []
     assert provenance.changed_parts(None, now) == ["it was never run"]
     json.dumps(provenance.of_code(["x = 1"]))
+
+
+# --- The course itself
+
+
+def test_comments_docstrings_and_layout_change_nothing(real):
+    before = real.pages()
+    for path in sorted(real.root.rglob("*.py")):
+        text = path.read_text("utf-8")
+        tree = ast.parse(text)
+        for node in ast.walk(tree):
+            if isinstance(node, provenance.DEFINITIONS) and provenance._is_docstring(node.body[0]):
+                node.body[0].value.value = "Batch and RMS norm: see parity and BN+1, sonnets.txt."
+        tree.body.insert(0, ast.parse("'Another docstring, of group and weight.'").body[0])
+        comments = "# a comment on group\n\n\n"
+        path.write_text(comments + ast.unparse(tree) + "\n\n# the end\n", "utf-8")
+    forget()
+    assert changed(before, real.pages()) == {}
+
+
+def test_a_constant_in_moments_makes_every_page_stale_that_uses_it(real):
+    before = real.pages()
+    users = [stem for stem, parts in before.items() if "norms.moments" in parts]
+    assert len(users) > 3
+    real.edit("moments.py", "m = max(_size(x, axes), 1)", "m = max(_size(x, axes), 2)")
+    assert changed(before, real.pages()) == {page: ["norms.moments has changed"] for page in users}
+
+
+def test_what_no_page_reaches_changes_nothing(real):
+    before = real.pages()
+    for name in ("moments.py", "experiments/training.py", "experiments/grids/batch_norm.py"):
+        text = (real.root / name).read_text("utf-8")
+        real.write(name, text + "\n\ndef never_called():\n    return 3\n\n\nNEVER_READ = 4\n")
+    assert changed(before, real.pages()) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "readers"),
+    [
+        ("results/parity.csv", ["04_rms_norm_evidence"]),
+        ("results/figure-1.csv", ["02_batch_norm_evidence"]),
+        ("sonnets.txt", [page for page in PAGES if page[:2] in ("03", "04")]),
+        ("fashion_mnist_14x14.npz", ["02_batch_norm", "02_batch_norm_evidence", "03_layer_norm_evidence"]),
+    ],
+)  # fmt: skip
+def test_changed_data_make_their_readers_stale_alone(name, readers, real):
+    before = real.pages()
+    with (real.root / "experiments" / name).open("ab") as file:
+        file.write(b"1")
+    forget()
+    assert changed(before, real.pages()) == {
+        reader: [f"experiments/{name} has changed"] for reader in readers
+    }
+
+
+def test_a_changed_bound_makes_the_page_stale_that_judges_it(real):
+    before = real.pages()
+    real.edit("experiments/grids/batch_norm.py", '"decades": above(0.5)', '"decades": above(0.6)')
+    part = ["norms.experiments.grids.batch_norm has changed"]
+    assert changed(before, real.pages()) == {"02_batch_norm": part}
+    real.edit("experiments/grids/layer_norm.py", '"gap": exactly(0)', '"gap": exactly(1)')
+    assert list(changed(before, real.pages())) == ["02_batch_norm", "03_layer_norm_evidence"]
+
+
+def test_a_changed_verdict_makes_the_chapter_stale_that_reads_it(real):
+    path = real.chapters / "02_batch_norm_evidence.ipynb"
+    page = nbformat.read(path, as_version=4)
+    output = new_output("display_data", {MIME: {"id": "BN+4", "verdict": "holds"}})
+    page.cells[-1] = new_code_cell("judge", outputs=[output])
+    nbformat.write(page, path)
+    before = real.pages()
+    output.data[MIME]["verdict"] = "contradicted"
+    nbformat.write(page, path)
+    part = ["the verdicts of 02_batch_norm_evidence has changed"]
+    assert changed(before, real.pages()) == {"02_batch_norm": part}
+    output.data["text/html"] = "another picture of it"
+    page.cells[-1].metadata["tags"] = ["hide-input"]
+    nbformat.write(page, path)
+    assert changed(before, real.pages()) == {"02_batch_norm": part}
+
+
+def test_a_new_norm_changes_no_page_of_another(real):
+    before = real.pages()
+    norm = "class PowerNorm:\n    def forward(self, x):\n        return x\n"
+    real.write("power_norm.py", norm)
+    real.edit("__init__.py", "\n__all__", "\nfrom norms.power_norm import PowerNorm\n\n__all__")
+    real.edit("names.py", '    "batch": {', '    "powernorm": {"title": "Power"},\n    "batch": {')
+    seats = "experiments/models/seats.py"
+    real.edit(seats, "NORMS = {\n", 'NORMS = {\n    "powernorm": {"features": PowerNorm},\n')
+    real.edit(seats, "\nfrom norms", "\nfrom norms.power_norm import PowerNorm\nfrom norms")
+    real.write(
+        "experiments/grids/power_norm.py",
+        "from norms.experiments.claims import Claim\n\n"
+        'GRIDS = {"powers": dict}\nCLAIMS = {"PN+1": Claim("It has power")}\n',
+    )
+    real.write("experiments/models/variants/power_norm.py", norm)
+    real.write("experiments/results/powers.csv", "arm\n")
+    assert changed(before, real.pages()) == {}
+    parts = provenance.of_code(['models.MLP("powernorm")', "from norms.experiments import models"])
+    assert "norms.power_norm" in parts
+
+
+def test_all_pages_are_looked_at_in_seconds(real):
+    real.pages()
+    forget()
+    started = time.process_time()
+    real.pages()
+    assert time.process_time() - started < 5
+
+
+def test_the_version_of_torch_counts(real, monkeypatch):
+    before = real.pages()
+    monkeypatch.setattr(provenance, "version", lambda name: {"torch": "9.9.1+cpu"}[name])
+    assert changed(before, real.pages()) == {page: ["torch has changed"] for page in PAGES}
+    now = real.pages()
+    monkeypatch.setattr(provenance, "version", lambda name: {"torch": "9.9.1+cu130"}[name])
+    assert changed(now, real.pages()) == {}
 
 
 # --- What cannot be followed does not stand in the package, but for these places
