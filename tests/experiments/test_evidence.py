@@ -54,7 +54,7 @@ def test_equal_values_have_an_interval_of_length_0():
     assert paired([1, 2], [0, 1]) == Interval(1, 1, 1, 2)
 
 
-@pytest.mark.parametrize("values", [[1.0], [[1.0, 2.0]], [1.0, np.inf], [np.nan, 1.0], []])
+@pytest.mark.parametrize("values", [[1.0], [[1.0, 2.0]], [1.0, np.inf], [1.0, 2.0, np.nan], []])
 def test_what_has_no_interval_is_refused(values):
     with pytest.raises(ValueError, match="values"):
         interval(values)

@@ -180,6 +180,14 @@ WAYS = {
         "from norms.a import g\ng(1)",
         {"a.py": "from norms.b import g\nfrom norms.used import f\ng = f(g)", "b.py": "g = 1"},
     ),
+    "rebound, in its module": (
+        "from norms.a import h\nh()",
+        {
+            "a.py": "from norms.b import g\nfrom norms.used import f\ng = f(g)\n\ndef h():\n"
+            "    return g",
+            "b.py": "g = 1",
+        },
+    ),
     "annotated": ("from norms.a import g\ng", {"a.py": "from norms.used import f\ng: int = f(1)"}),
     "module getattr": (
         "from norms import a\na.anything",
@@ -708,30 +716,26 @@ def test_the_version_of_torch_counts(real, monkeypatch):
 UNFOLLOWED = {
     "experiments/grids/__init__.py": {"import_module"},  # all neighbours, see __path__
 }
-PURE = r"""(functools\.)?cache|property|staticmethod|classmethod|dataclass.*|torch\.no_grad\(\)|
-contextlib\.contextmanager|once_differentiable|few_threads\(\)|\w+\.setter""".replace("\n", "")
+HIDING = ("import_module", "__import__", "exec", "getsource", "__init_subclass__")
 
 
 def unfollowed(source):
     """Name what the tracing of names would miss in a module."""
     tree, found = ast.parse(source), set()
+    imports = [n for n in ast.walk(tree) if provenance._imports(n)]
+    own = [s for s in imports if (getattr(s, "module", "") or s.names[0].name).startswith("norms")]
+    others = {name for s in imports if s not in own for name in provenance._bound(s)}
+    harmless = {*others, "property", "staticmethod", "classmethod", "few_threads"}
     for node in ast.walk(tree):
-        name = getattr(node, "id", getattr(node, "attr", getattr(node, "name", "")))
-        if name in (
-            "import_module",
-            "__import__",
-            "exec",
-            "eval",
-            "getsource",
-            "__init_subclass__",
-        ):
-            found.add(name)
+        found |= {getattr(node, key, "") for key in ("id", "attr", "name")} & {*HIDING}
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "eval":
+            found.add("eval")
         if isinstance(node, ast.ClassDef) and node.keywords:
             found.add("metaclass")
-        for decorator in getattr(node, "decorator_list", ()):
-            if not re.fullmatch(PURE, ast.unparse(decorator)):
-                found.add(f"@{ast.unparse(decorator)}")  # it may keep what it decorates
-    return found - {"eval"} if "eval(" not in source.replace(".eval(", "") else found
+        for decorator in getattr(node, "decorator_list", ()):  # ours may keep what it decorates
+            if re.match(r"\w+", ast.unparse(decorator))[0] not in harmless:
+                found.add(f"@{ast.unparse(decorator)}")
+    return found
 
 
 def test_the_package_keeps_to_what_can_be_followed():
@@ -756,6 +760,7 @@ def test_the_package_keeps_to_what_can_be_followed():
         "class A:\n    def __init_subclass__(cls): pass",
         "class A(metaclass=M): pass",
         "@register('a')\nclass A: pass",
+        "from norms.models import register\n@register\ndef f(): pass",
     ],
 )
 def test_what_cannot_be_followed_is_found(source):

@@ -32,49 +32,8 @@ def small_grid():
     }
 
 
-def run_small_grid(folder, pause=0.0):
-    real = sweep._append
-
-    def slowly(path, text):
-        real(path, text)
-        time.sleep(pause)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "_append", slowly)
-        sweep.run(
-            "demo", small_grid(), seeds=(7, 8), folder=folder, processes=1, start=range(-3, 2)
-        )
-
-
 def body(path):
     return [line for line in path.read_text().splitlines() if not line.startswith("#")]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="forks, and kills by signal")
-def test_a_sweep_goes_on_after_a_kill_with_nothing_lost(tmp_path):
-    fork = multiprocessing.get_context("fork")
-    killed = fork.Process(target=run_small_grid, args=(tmp_path / "cut", 0.05))
-    killed.start()
-    part = tmp_path / "cut" / "demo.csv.part"
-    deadline = time.time() + 60
-    while not (part.exists() and len(body(part)) > 4) and time.time() < deadline:
-        time.sleep(0.01)
-    killed.kill()
-    killed.join()
-    with pytest.raises(
-        sweep.MissingResults, match=r"go on with `python -m norms.experiments.sweep demo"
-    ):
-        sweep.results("demo", tmp_path / "cut")
-    with part.open("a") as file:  # the crash came in the middle of a row
-        file.write("batch,1,7")
-    kept = body(part)[:-1]
-    run_small_grid(tmp_path / "cut")
-    run_small_grid(tmp_path / "whole")
-    full, resumed = (body(tmp_path / name / "demo.csv") for name in ("whole", "cut"))
-    assert full == resumed
-    assert set(kept) <= set(resumed)
-    assert len(resumed) == len(set(resumed))
-    assert not part.exists()
 
 
 @pytest.fixture
@@ -373,3 +332,47 @@ def test_the_command_says_in_a_line_what_stopped_it(error, command, monkeypatch)
     monkeypatch.setattr(sweep, "run", stop)
     with pytest.raises(SystemExit, match="what was done is kept; the same command goes on"):
         sweep.main(["two"])
+
+
+# --- A crash
+
+
+def run_small_grid(folder, pause=0.0):
+    real = sweep._append
+
+    def slowly(path, text):
+        real(path, text)
+        time.sleep(pause)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "_append", slowly)
+        sweep.run(
+            "demo", small_grid(), seeds=(7, 8), folder=folder, processes=1, start=range(-3, 2)
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and kills by signal")
+def test_a_sweep_goes_on_after_a_kill_with_nothing_lost(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    killed = fork.Process(target=run_small_grid, args=(tmp_path / "cut", 0.05))
+    killed.start()
+    part = tmp_path / "cut" / "demo.csv.part"
+    deadline = time.time() + 60
+    while not (part.exists() and len(body(part)) > 4) and time.time() < deadline:
+        time.sleep(0.01)
+    killed.kill()
+    killed.join()
+    with pytest.raises(
+        sweep.MissingResults, match=r"go on with `python -m norms.experiments.sweep demo"
+    ):
+        sweep.results("demo", tmp_path / "cut")
+    with part.open("a") as file:  # the crash came in the middle of a row
+        file.write("batch,1,7")
+    kept = body(part)[:-1]
+    run_small_grid(tmp_path / "cut")
+    run_small_grid(tmp_path / "whole")
+    full, resumed = (body(tmp_path / name / "demo.csv") for name in ("whole", "cut"))
+    assert full == resumed
+    assert set(kept) <= set(resumed)
+    assert len(resumed) == len(set(resumed))
+    assert not part.exists()

@@ -115,6 +115,7 @@ def test_the_verdict_follows_from_what_was_measured(shown):
         verdicts.judge("BN-1", lost=lost, price=1)
         assert shown[-1]["text/plain"] == f"BN-1: {word}"
         assert shown[-2][verdicts.MIME]["verdict"] == word
+        assert bool(shown[-2][verdicts.MIME]["condition"]) == (word == "holds if")
 
 
 def test_what_cannot_be_judged_is_refused(shown):
