@@ -723,7 +723,12 @@ def unfollowed(source):
     """Name what the tracing of names would miss in a module."""
     tree, found = ast.parse(source), set()
     imports = [n for n in ast.walk(tree) if provenance._imports(n)]
-    own = [s for s in imports if (getattr(s, "module", "") or s.names[0].name).startswith("norms")]
+    own = [
+        s
+        for s in imports
+        if getattr(s, "level", 0)
+        or (getattr(s, "module", "") or s.names[0].name).startswith("norms")
+    ]
     others = {name for s in imports if s not in own for name in provenance._bound(s)}
     harmless = {*others, "property", "staticmethod", "classmethod", "few_threads"}
     for node in ast.walk(tree):
