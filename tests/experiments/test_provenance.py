@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from norms.experiments import provenance
+from norms.experiments import provenance, syntax
 from norms.experiments.verdicts import MIME
 
 REAL = provenance.PACKAGE
@@ -346,14 +346,14 @@ def test_every_python_gives_the_same():
     cut = ast.parse("def f(x):\n    return f'a{x}b'").body[0]
     cut.body[0].value.values += [ast.Constant("c"), ast.Constant("")]
     cut.type_params, cut.type_comment = [], None
-    assert provenance._canonical(cut) == provenance._canonical(whole)
+    assert syntax.canonical(cut) == syntax.canonical(whole)
     other = ast.parse("def f(x):\n    return f'a{x}bd'").body[0]
-    assert provenance._canonical(other) != provenance._canonical(whole)
+    assert syntax.canonical(other) != syntax.canonical(whole)
     expected = (
         "FunctionDef(name='g', args=arguments(args=[arg(arg='a', annotation=Name(id='int'))], "
         "kw_defaults=[None]), body=[Return(value=Constant(value=1.5))])"
     )
-    found = provenance._canonical(ast.parse("def g(a: int):\n    'Doc.'\n    return 1.5").body[0])
+    found = syntax.canonical(ast.parse("def g(a: int):\n    'Doc.'\n    return 1.5").body[0])
     assert found == expected.replace(", kw_defaults=[None]", "")
 
 
@@ -603,7 +603,7 @@ def test_comments_docstrings_and_layout_change_nothing(real):
         text = path.read_text("utf-8")
         tree = ast.parse(text)
         for node in ast.walk(tree):
-            if isinstance(node, provenance.DEFINITIONS) and provenance._is_docstring(node.body[0]):
+            if isinstance(node, syntax.DEFINITIONS) and syntax.is_docstring(node.body[0]):
                 node.body[0].value.value = "Batch and RMS norm: see parity and BN+1, sonnets.txt."
         tree.body.insert(0, ast.parse("'Another docstring, of group and weight.'").body[0])
         comments = "# a comment on group\n\n\n"
@@ -722,14 +722,14 @@ HIDING = ("import_module", "__import__", "exec", "getsource", "__init_subclass__
 def unfollowed(source):
     """Name what the tracing of names would miss in a module."""
     tree, found = ast.parse(source), set()
-    imports = [n for n in ast.walk(tree) if provenance._imports(n)]
+    imports = [n for n in ast.walk(tree) if syntax.imports(n)]
     own = [
         s
         for s in imports
         if getattr(s, "level", 0)
         or (getattr(s, "module", "") or s.names[0].name).startswith("norms")
     ]
-    others = {name for s in imports if s not in own for name in provenance._bound(s)}
+    others = {name for s in imports if s not in own for name in syntax.bound(s)}
     harmless = {*others, "property", "staticmethod", "classmethod", "few_threads"}
     for node in ast.walk(tree):
         found |= {getattr(node, key, "") for key in ("id", "attr", "name")} & {*HIDING}
@@ -747,7 +747,8 @@ def test_the_package_keeps_to_what_can_be_followed():
     found = {
         path.relative_to(REAL).as_posix(): names
         for path in sorted(REAL.rglob("*.py"))
-        if (names := unfollowed(path.read_text("utf-8"))) and path.name != "provenance.py"
+        if (names := unfollowed(path.read_text("utf-8")))
+        and path.name not in ("provenance.py", "syntax.py")
     }
     assert found == UNFOLLOWED
     folders = {path.parent for path in REAL.rglob("*.py")}

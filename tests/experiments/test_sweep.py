@@ -184,6 +184,17 @@ def test_the_rest_of_an_old_run_is_not_taken_over(tmp_path, fake_runs):
     assert {line.split(",")[2] for line in body(path)[1:]} == {"3", "4"}
 
 
+def test_a_run_that_was_cut_between_its_seeds_is_run_again(tmp_path, fake_runs):
+    arms = {"a": {"peak": -1}}
+    path = sweep.run("demo", arms, seeds=(1, 2), folder=tmp_path)
+    whole, part = path.read_text(), tmp_path / "demo.csv.part"
+    os.rename(path, part)
+    part.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    fake_runs.clear()
+    assert sweep.run("demo", arms, seeds=(1, 2), folder=tmp_path).read_text() == whole
+    assert fake_runs == [("a", 1)]
+
+
 def test_missing_results_name_the_command(tmp_path):
     with pytest.raises(
         sweep.MissingResults, match=r"run it with `python -m norms.experiments.sweep x`"
@@ -376,3 +387,35 @@ def test_a_sweep_goes_on_after_a_kill_with_nothing_lost(tmp_path):
     assert set(kept) <= set(resumed)
     assert len(resumed) == len(set(resumed))
     assert not part.exists()
+
+
+def test_a_table_is_confirmed_by_training_the_chosen_rates_again(tmp_path, fake_runs, monkeypatch):
+    arms = {"inside": {"peak": -1}, "low": {"peak": -6}}
+    path = sweep.run("demo", arms, seeds=(1, 2), folder=tmp_path)
+    before, runs = body(path), len(fake_runs)
+    monkeypatch.setattr(sweep, "fingerprint", lambda *_: "other code")
+    assert sweep.confirm("demo", arms, seeds=(1, 2), folder=tmp_path) == []
+    assert fake_runs[runs:] == [("inside", -1), ("low", -6)]
+    assert body(path) == before
+    assert sweep._mark(path) == "other code"
+    assert "confirmed" in path.read_text().splitlines()[3]
+    assert sweep._measure(path) == "accuracy"
+
+
+@pytest.mark.parametrize(
+    ("arms", "seeds", "names"),
+    [
+        ({"inside": {"peak": -1}, "low": {"peak": -5}}, (1, 2), ["low"]),  # another result
+        ({"inside": {"peak": -1}, "high": {"peak": 3}}, (1, 2), ["inside", "high"]),  # other arms
+        ({"inside": {"peak": -1}, "low": {"peak": -6}}, (1, 2, 3), ["inside", "low"]),
+        ({"inside": {"peak": -1}, "low": {"peak": -6}}, (1, 3), ["inside", "low"]),  # other seeds
+    ],
+)
+def test_a_table_that_comes_out_differently_is_left_as_it_is(
+    tmp_path, fake_runs, arms, seeds, names
+):
+    stored = {"inside": {"peak": -1}, "low": {"peak": -6}}
+    path = sweep.run("demo", stored, seeds=(1, 2), folder=tmp_path)
+    before = path.read_text()
+    assert sweep.confirm("demo", arms, seeds=seeds, folder=tmp_path) == names
+    assert path.read_text() == before

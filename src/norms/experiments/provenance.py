@@ -17,10 +17,11 @@ import hashlib
 import json
 import re
 import sys
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+from norms.experiments import syntax
 
 __all__ = ["changed_parts", "of_code", "of_functions", "of_page", "pages_read"]
 
@@ -28,15 +29,8 @@ PACKAGE = Path(__file__).resolve().parent.parent  # src/norms
 NAME = PACKAGE.name
 PAGE = ""  # the module that the code in question is
 
-# Dictionaries with one entry a norm, a grid or a claim. An entry counts if its key stands in a
-# string of the code; so a new norm does not make the results of the others stale. Whoever looks at
-# all of them (a loop, a copy) uses them all. A name stands for the dictionary that it is made of.
-BY_ENTRY = {name: name for name in ("NAMES", "NORMS", "GRIDS", "CLAIMS")} | {"NORM_STYLES": "NAMES"}
-
 # Not data: what Python and an interrupted sweep leave.
 NO_DATA = (".py", ".pyc", ".part", ".new", ".tmp")
-
-DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def of_code(cells, chapters=None, page=None):
@@ -52,7 +46,9 @@ def of_code(cells, chapters=None, page=None):
     """
     trace = _traced(cells, chapters, page)
     parts = trace.parts()
-    code = _hash([[_canonical(_parsed(source)), _magics(source)] for source in cells])
+    code = _hash(
+        [[syntax.canonical(syntax.parsed(source)), syntax.magics(source)] for source in cells]
+    )
     return {"code": code, **{part: digest for part, digest in parts.items() if part != PAGE}}
 
 
@@ -123,15 +119,15 @@ class _Module:
     def __init__(self, name, trees, package):
         self.name, self.package = name, package
         self.defined, self.effects, self.imports, self.stars = {}, [], [], []
-        statements = [s for tree in trees for s in tree.body if not _is_docstring(s)]
+        statements = [s for tree in trees for s in tree.body if not syntax.is_docstring(s)]
         for statement in statements:
-            for bound in _bound(statement):
+            for bound in syntax.bound(statement):
                 self.defined.setdefault(bound, []).append(statement)
-            for node in _run_at_import(statement):
-                self.imports += [node] * _imports(node)
-                self.stars += [node] * (_imports(node) and node.names[0].name == "*")
-        imported = {name for s in self.imports for name in _bound(s)}
-        self.effects = [s for s in statements if not _defines_alone(s, imported)]
+            for node in syntax.run_at_import(statement):
+                self.imports += [node] * syntax.imports(node)
+                self.stars += [node] * (syntax.imports(node) and node.names[0].name == "*")
+        imported = {name for s in self.imports for name in syntax.bound(s)}
+        self.effects = [s for s in statements if not syntax.defines_alone(s, imported)]
 
     def absolute(self, statement):
         """The module that a ``from … import`` names."""
@@ -154,14 +150,14 @@ class _Trace:
         size = None
         while size != (size := (len(self.reached), len(self.strings))):
             for module in _modules():
-                if module in self.strings or any(_fits(c, module) for c in self.composed):
+                if module in self.strings or any(syntax.fits(c, module) for c in self.composed):
                     self.attribute(module, ())
             said = "\0".join(self.strings)
             for key in [key for key in self.entries if key not in self.reached]:
                 if self._named(key, said):
                     module, name, entry = key
                     self.reached.add(key)
-                    text = _canonical(self.entries[key])
+                    text = syntax.canonical(self.entries[key])
                     self.found.setdefault(module, {})[f"{name}[{entry!r}]"] = [text]
                     self.follow(module, self.entries[key])
         parts = {module: _hash(sorted(names.items())) for module, names in self.found.items()}
@@ -193,7 +189,7 @@ class _Trace:
             for path in paths
             if last & {path.name, path.stem}
             or any(fnmatch.fnmatch(path.name, pattern) for pattern in globs)
-            or any(_fits(c, path.name, path.stem) for c in self.composed)
+            or any(syntax.fits(c, path.name, path.stem) for c in self.composed)
         ]
 
     def _foreign(self):
@@ -207,10 +203,10 @@ class _Trace:
     def _named(self, key, said):
         _, name, entry = key
         return (
-            BY_ENTRY[name] in self.whole
+            syntax.BY_ENTRY[name] in self.whole
             or (name in ("NAMES", "NORMS") and entry in self.keywords)
             or re.search(rf"(?<![\w-]){re.escape(entry)}(?![\w-])", said)
-            or any(_fits(c, entry) for c in self.composed)
+            or any(syntax.fits(c, entry) for c in self.composed)
         )
 
     def load(self, module):
@@ -250,9 +246,11 @@ class _Trace:
             if "__getattr__" in source.defined:
                 self.reach(module, "__getattr__")
         for statement in source.defined.get(name, ()):
-            if _imports(statement):
+            if syntax.imports(statement):
                 self._imported(source, statement, name, ())
-            elif name in BY_ENTRY and isinstance(getattr(statement, "value", None), ast.Dict):
+            elif name in syntax.BY_ENTRY and isinstance(
+                getattr(statement, "value", None), ast.Dict
+            ):
                 self._entries(module, name, statement.value)
             else:
                 self._count(module, name, statement)
@@ -267,12 +265,12 @@ class _Trace:
     def _count(self, module, name, statement):
         if module != PAGE:
             texts = self.found.setdefault(module, {}).setdefault(name, [])
-            texts.append(_text(statement))
+            texts.append(syntax.text(statement))
         self.follow(module, statement)
 
     def follow(self, module, tree):
         """Reach whatever the names in a tree stand for."""
-        source, said = self._module(module), _said(tree)
+        source, said = self._module(module), syntax.said(tree)
         self.strings |= said.strings
         self.keywords |= said.keywords
         self.composed |= said.composed
@@ -285,9 +283,9 @@ class _Trace:
             if root in ("globals", "eval", "exec") or (root, *chain[:1]) == ("sys", "modules"):
                 self.attribute(module, ())
             defined = source.defined.get(root, ())
-            for statement in filter(_imports, defined):
+            for statement in filter(syntax.imports, defined):
                 self._imported(source, statement, root, chain)
-            if not defined or not all(map(_imports, defined)):
+            if not defined or not all(map(syntax.imports, defined)):
                 self.reach(module, root)
 
     def _imported(self, source, statement, name, chain):
@@ -335,62 +333,15 @@ class _Trace:
 
     def _neighbours(self, package):
         for path in sorted(_path(package).parent.glob("[!_]*.py")):
-            for name in BY_ENTRY:
+            for name in syntax.BY_ENTRY:
                 self.reach(f"{package}.{path.stem}", name)
 
     def _module(self, name):
         return self.page if name == PAGE else _read(name)
 
 
-@dataclass
-class _Said:
-    """What a tree says: strings, names with their attributes, and imports that are not on top."""
-
-    strings: set = field(default_factory=set)
-    keywords: set = field(default_factory=set)
-    composed: set = field(default_factory=set)  # strings that are put together
-    whole: set = field(default_factory=set)  # dictionaries by entry of which all is looked at
-    names: dict = field(default_factory=dict)  # in their order
-    imports: list = field(default_factory=list)
-
-
-@cache
-def _said(tree):
-    said, inner, parents, docstrings = _Said(), set(), {}, set()
-    top = tree.body if isinstance(tree, ast.Module) else ()
-    for node in ast.walk(tree):
-        parents.update((child, node) for child in ast.iter_child_nodes(node))
-        match node:
-            case ast.Constant(value=str(text)) if node not in docstrings:
-                said.strings.add(text)
-            case ast.keyword(arg=str(name)):  # f(batch=1), where f may have **norms
-                said.keywords.add(name)
-            case ast.Call(func=ast.Name(id="dict")):
-                said.strings.update(keyword.arg for keyword in node.keywords if keyword.arg)
-            case ast.Import() | ast.ImportFrom() if node not in top:
-                said.imports.append(node)
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                if _has_docstring(node):
-                    docstrings.add(node.body[0].value)
-            case ast.Name() | ast.Attribute() if node not in inner:
-                root, chain = node, []
-                while isinstance(root, ast.Attribute):
-                    chain.insert(0, root.attr)
-                    root = root.value
-                    inner.add(root)  # a part of a longer chain
-                if isinstance(root, ast.Name):
-                    names = (root.id, *chain)
-                    said.names[names] = None
-                    tables = [name for name in names if name in BY_ENTRY]
-                    if tables and _all(node, parents):
-                        said.whole.update(BY_ENTRY[name] for name in tables)
-        if (pieces := _composed(node)) and _says_a_name(pieces):
-            said.composed.add(pieces)
-    return said
-
-
 def _traced(cells, chapters, own):
-    trees = [_parsed(source) for source in cells]
+    trees = [syntax.parsed(source) for source in cells]
     trace = _Trace(_Module(PAGE, trees, package=False), chapters, own)
     trace.load(PAGE)
     for tree in trees:
@@ -443,208 +394,6 @@ def _records(path):
     from norms.experiments.verdicts import collect
 
     return collect(path)
-
-
-# A line for IPython: %magic, !command, name = !command, name?
-IPYTHON = r"^([ \t]*)((?:[\w, ]+=[ \t]*)?[%!].*|.*\?[ \t]*)$"
-
-
-@cache
-def _parsed(source):
-    """The tree of a cell; its lines for IPython become ``pass``, and a broken cell empty."""
-    for text in (source, re.sub(IPYTHON, r"\1pass", source, flags=re.M)):
-        try:
-            return ast.parse(text)
-        except SyntaxError:
-            pass
-    return ast.Module([], [])
-
-
-def _magics(source):
-    """A cell's lines for IPython, without those that install: they count by their text."""
-    try:
-        ast.parse(source)
-    except SyntaxError:
-        found = [match[2].strip() for match in re.finditer(IPYTHON, source, re.M)]
-        broken = [] if _parsed(source).body else [source]
-        return [line for line in found if not line.startswith("%pip")] + broken
-    return []
-
-
-def _bound(statement):
-    """The names that a top-level statement binds."""
-    match statement:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            return [statement.name]
-        case ast.Import():
-            return [alias.asname or alias.name.split(".")[0] for alias in statement.names]
-        case ast.ImportFrom():
-            return [alias.asname or alias.name for alias in statement.names]
-        case ast.Name():
-            return [statement.id] if isinstance(statement.ctx, ast.Store) else []
-        case ast.ExceptHandler() | ast.MatchAs() | ast.MatchStar() if statement.name:
-            inner = [name for n in ast.iter_child_nodes(statement) for name in _bound(n)]
-            return [statement.name, *inner]
-    return [name for node in ast.iter_child_nodes(statement) for name in _bound(node)]
-
-
-def _run_at_import(statement):
-    """The nodes of a top-level statement outside functions."""
-    yield statement
-    if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        for node in ast.iter_child_nodes(statement):
-            yield from _run_at_import(node)
-
-
-def _defines_alone(statement, imported):
-    """Tell whether a top-level statement does nothing but bind names of its own."""
-    if isinstance(statement, DEFINITIONS | ast.Import | ast.ImportFrom | ast.Pass):
-        return True
-    if isinstance(statement, ast.AugAssign):  # in place, and so perhaps another module's
-        return isinstance(statement.target, ast.Name) and statement.target.id not in imported
-    if isinstance(statement, ast.Assign | ast.AnnAssign):
-        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
-        nodes = (node for target in targets for node in ast.walk(target))
-        return not any(isinstance(node, ast.Attribute | ast.Subscript) for node in nodes)
-    return _is_main(statement)
-
-
-def _all(node, parents):
-    """Tell whether a dictionary by entry is looked at as a whole, not by a key."""
-    parent = parents.get(node)
-    if isinstance(node.ctx, ast.Store | ast.Del):
-        return False
-    if isinstance(parent, ast.Subscript) and parent.value is node:
-        return False
-    if isinstance(parent, ast.Compare) and all(
-        isinstance(op, ast.In | ast.NotIn) for op in parent.ops
-    ):
-        return parent.left is node
-    if isinstance(node, ast.Attribute) and node.attr == "get":
-        return False
-    if isinstance(node, ast.Attribute) and node.attr == "items" and _by_key(parents, parent):
-        return False
-    while parent is not None:  # what an error message lists is no result
-        if isinstance(parent, ast.Raise):
-            return False
-        parent = parents.get(parent)
-    return True
-
-
-def _by_key(parents, call):
-    """Tell whether ``….items()`` makes another dictionary with the same keys."""
-    loop = parents.get(call)
-    made = parents.get(loop)
-    if not isinstance(loop, ast.comprehension) or not isinstance(made, ast.DictComp):
-        return False
-    first = loop.target.elts[0] if isinstance(loop.target, ast.Tuple) else None
-    return isinstance(made.key, ast.Name) and getattr(first, "id", None) == made.key.id
-
-
-def _composed(node):
-    """What a string is put together from: its fixed pieces, and None for the others."""
-    match node:
-        case ast.JoinedStr():
-            values = node.values
-        case ast.BinOp(op=ast.Add()):
-            values, rest = [], [node]
-            while rest:
-                value = rest.pop()
-                if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
-                    rest += [value.left, value.right]
-                else:
-                    values.insert(0, value)
-            if not any(map(_is_string, values)):
-                return None
-        case ast.BinOp(op=ast.Mod(), left=ast.Constant(value=str(text))):
-            return _pieces(re.split(r"(%[-+ #\d.*]*[a-zA-Z])", text))
-        case ast.Call(func=ast.Attribute(attr="format", value=ast.Constant(value=str(text)))):
-            return _pieces(re.split(r"(\{[^{}]*\})", text))
-        case ast.Call(func=ast.Attribute(attr="join", value=ast.Constant(value=str(text)))):
-            return (None, text, None)
-        case _:
-            return None
-    return tuple(value.value if _is_string(value) else None for value in values)
-
-
-def _pieces(parts):
-    """Those of ``re.split`` with a group: every second one is a place to fill."""
-    return tuple(None if i % 2 else part for i, part in enumerate(parts))
-
-
-def _is_string(node):
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-@cache
-def _pattern(pieces):
-    return re.compile("".join(".*" if p is None else re.escape(p) for p in pieces), re.S)
-
-
-def _fits(pieces, *names):
-    return any(_pattern(pieces).fullmatch(name) for name in names)
-
-
-def _says_a_name(pieces):
-    """Not with nothing fixed, or the ending alone: the name in f"{grid}.csv" stands elsewhere."""
-    fixed = "".join(re.sub(r"(\.\w+)+$", "", piece) for piece in pieces if piece)
-    return len(re.findall(r"\w", fixed)) > 1
-
-
-def _imports(statement):
-    return isinstance(statement, ast.ImportFrom | ast.Import)
-
-
-def _is_docstring(statement):
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
-
-
-def _has_docstring(node):
-    return isinstance(node, DEFINITIONS) and _is_docstring(node.body[0])
-
-
-def _is_main(statement):
-    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
-
-
-@cache
-def _text(tree):
-    return _canonical(tree)
-
-
-def _canonical(node):
-    """A tree as text, without docstrings and places, the same for every version of Python."""
-    if isinstance(node, ast.AST):
-        fields = []
-        for name, value in ast.iter_fields(node):
-            if name == "body" and _has_docstring(node):
-                value = value[1:]
-            if isinstance(node, ast.JoinedStr):
-                value = _joined(value)
-            if name not in ("ctx", "kind", "type_comment", "type_ignores") and value not in (
-                None,
-                [],
-            ):
-                fields.append(f"{name}={_canonical(value)}")
-        return f"{type(node).__name__}({', '.join(fields)})"
-    if isinstance(node, list):
-        return f"[{', '.join(map(_canonical, node))}]"
-    return repr(node)
-
-
-def _joined(values):
-    """The fixed pieces of an f-string in one: Python 3.12 cuts some of them in two."""
-    found = []
-    for value in values:
-        if _is_string(value) and found and isinstance(found[-1], str):
-            found[-1] += value.value
-        else:
-            found.append(value.value if _is_string(value) else value)
-    return [value for value in found if value != ""]
 
 
 def _hash(value):
