@@ -29,7 +29,18 @@ from tqdm.auto import tqdm
 from norms.experiments import grids, provenance
 from norms.experiments.training import best_rate, on_few_threads, run_arms, train
 
-__all__ = ["MissingResults", "chosen", "main", "rate", "rerun", "results", "run", "stale", "table"]
+__all__ = [
+    "MissingResults",
+    "chosen",
+    "confirm",
+    "main",
+    "rate",
+    "rerun",
+    "results",
+    "run",
+    "stale",
+    "table",
+]
 
 RESULTS = Path(__file__).with_name("results")
 SEEDS = tuple(range(100, 105))  # the chapters start at 0
@@ -95,6 +106,45 @@ def run(grid, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=N
     _replace(final, header, {key: done[key] for key in ordered}, seeds)
     part.unlink()
     return final
+
+
+def confirm(grid, arms=None, *, seeds=SEEDS, folder=RESULTS, processes=None):
+    """Train every arm again at its chosen rate, and mark a table whose values all come out equal.
+
+    For a change of the code that should change no result: it takes a sixth of the time of a run.
+
+    Args:
+        grid: its name.
+        arms: as for :func:`run`.
+        seeds: of the tuning runs.
+        folder: of the table.
+        processes: of one thread each; default one a core.
+
+    Returns:
+        The names of the arms that come out differently, on which the table is left as it is.
+
+    Raises:
+        MissingResults: there is no complete table.
+    """
+    arms = grids.arms(grid) if arms is None else arms
+    path = Path(folder) / f"{grid}.csv"
+    rates, done = chosen(grid, folder), _read(path) if path.exists() else {}
+    if list(rates) != list(arms) or any(len(values) != len(seeds) for values in done.values()):
+        return list(arms)
+    jobs = [
+        joblib.delayed(on_few_threads)(partial(_tune, name, arms[name], k, seeds))
+        for name, k in done
+        if rate(k) == rates[name]
+    ]
+    pool = joblib.Parallel(n_jobs=processes or os.cpu_count(), return_as="generator_unordered")
+    bar = tqdm(pool(jobs), total=len(jobs), desc=grid, unit="run")
+    again = {(name, k): values for name, k, values in bar}
+    different = [key[0] for key in again if _written(again[key]) != _written(done[key])]
+    if not different:
+        header = _header(grid, fingerprint(arms, seeds), seeds, _measure(path)).splitlines(True)
+        header.insert(3, "# confirmed: every arm was trained again at its chosen rate\n")
+        _replace(path, "".join(header), done, seeds)
+    return different
 
 
 def results(grid, folder=RESULTS):
@@ -271,9 +321,13 @@ def _measure(path):
 def _rows(name, k, seeds, values):
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for seed, value in zip(seeds, values, strict=True):
-        writer.writerow([name, f"{rate(k):g}", seed, f"{value:.4g}"])
+    for seed, value in zip(seeds, _written(values), strict=True):
+        writer.writerow([name, f"{rate(k):g}", seed, value])
     return text.getvalue()
+
+
+def _written(values):
+    return [f"{value:.4g}" for value in values]
 
 
 def _read(path):
@@ -323,6 +377,9 @@ def main(arguments=None):
     parser.add_argument("grid", nargs="?", choices=list(grids.GRIDS))
     parser.add_argument("--list", action="store_true", help="list the grids")
     parser.add_argument("--stale", action="store_true", help="run all that are not up to date")
+    parser.add_argument(
+        "--confirm", action="store_true", help="only train the chosen rates, and mark equal tables"
+    )
     parser.add_argument("--again", action="store_true", help="run although the table is up to date")
     parser.add_argument("--processes", type=int, help="of one thread each; default one a core")
     options = parser.parse_args(arguments)
@@ -337,6 +394,15 @@ def main(arguments=None):
         return
     for grid in wanted:
         try:
+            if options.confirm:
+                different = confirm(grid, processes=options.processes)
+                told = (
+                    f"not as stored: {', '.join(different)}; run it anew"
+                    if different
+                    else "as stored"
+                )
+                print(f"{grid}: {told}")
+                continue
             path = run(grid, processes=options.processes, again=options.again)
         except OSError as error:
             raise SystemExit(f"{error}: what was done is kept; the same command goes on") from None

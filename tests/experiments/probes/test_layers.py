@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from small_nets import build, mlp, twin_of
+from small_nets import SEATS, build, mlp, twin_of
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -41,6 +41,14 @@ def test_behind_batch_norm_the_gradient_stands_at_a_right_angle_to_the_weights(i
     assert cosine < 1e-3
     assert ratio == pytest.approx(1 / 3, rel=1e-3)
     assert probes.weight_gradient_cosine(build(mlp, "none")([0, 1]), x, y, layer=1)[0] > 0.01
+
+
+def test_under_weight_norm_the_gradient_of_v_stands_at_a_right_angle_to_v(images):
+    model = build(mlp, SEATS["weight"])([3, 5])
+    x, y = images.test[0][:50], images.test[1][:50]
+    cosine, ratio = probes.weight_gradient_cosine(model, x, y, layer=1, factor=2.0)
+    assert cosine < 1e-12
+    assert ratio == pytest.approx(1 / 2)  # twice the length, half the gradient
 
 
 @pytest.mark.parametrize("offset", [0, 1, 30])

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from small_nets import build, rnn, shaken, transformer
+from small_nets import SEATS, build, rnn, shaken, transformer
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -68,3 +68,23 @@ def test_loss_by_place_is_each_characters_own(norm, net, text):
         for place in range(6):
             alone = F.cross_entropy(logits[:, place], targets[:, place]).double()
             assert_close(loss[place, copy], alone, rtol=1e-5, atol=1e-7)
+
+
+def test_the_stream_of_a_net_with_normed_weights_has_the_gradient_of_the_parameter_behind(text):
+    model = build(transformer, SEATS["weight"], placement="none")([3, 5]).double()
+    tokens, targets = (part[:4] for part in text.test)
+    seen = probes.stream(model, tokens, targets)
+    logits = model(tokens.expand(2, *tokens.shape))
+    losses = F.cross_entropy(logits.flatten(0, 2), targets.expand(2, -1, -1).flatten())
+    last = model.stream[1].branch.writes.parametrizations.weight.original
+    gradient = torch.autograd.grad(2 * losses, last)[0]  # each copy's own mean
+    assert_close(seen.weights[0], gradient.flatten(1).norm(dim=1))
+
+
+def test_a_norm_on_the_weights_of_a_recurrent_net_acts_once(text):
+    model = build(rnn, SEATS["weight"])([3, 5])
+    calls = []
+    for layer in (model.inputs, model.state):
+        layer.parametrizations.weight[0].register_forward_hook(lambda *_: calls.append(1))
+    model.states(text.test[0].expand(2, -1, -1))
+    assert len(calls) == 2

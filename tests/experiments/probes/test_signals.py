@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from small_nets import F64, build, cnn, mlp, shaken, twin_of
+from small_nets import F64, SEATS, build, cnn, mlp, shaken, twin_of
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -89,6 +89,18 @@ def test_updates_are_relative_to_the_weights_of_each_layer_and_copy():
         for copy in range(2):
             weight = model.get_parameter(name)[copy]
             assert_close(found[k, copy], change[name][copy].norm() / weight.detach().norm())
+
+
+def test_of_a_weight_with_a_norm_the_parameter_behind_it_counts():
+    model = mlp(norm=SEATS["weight"], seeds=[3, 5])
+    updates = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    names = [name for name, _ in model.named_parameters()]
+    behind = names.index("layers.1.parametrizations.weight.original")
+    updates[behind][1] = 0.01 * list(model.parameters())[behind][1].detach()
+    ratios = probes.update_ratios(model, updates)
+    expected = torch.zeros_like(ratios)
+    expected[1, 1] = 0.01
+    assert_close(ratios, expected)
 
 
 def test_updates_of_descent_are_as_large_as_its_rate(images):

@@ -87,21 +87,12 @@ ALONE = {
     "rounding_error": lambda images: probes.rounding_error(torch.tanh, torch.tanh, 0),
     "saturated": lambda images: probes.saturated([images.train[0]]),
 }
-draws = pytest.mark.xfail(strict=True, reason="draws from torch's own random numbers")
-learns = pytest.mark.xfail(strict=True, reason="moves the running statistics in training mode")
-
-
-def faults(probe, norm):
-    """Name what a probe is known to disturb."""
-    if probe in ("loss_by_place", "state_sizes", "stream"):
-        return [learns]
-    return [draws] if probe == "weight_gradient_cosine" and "noisy" in norm else []
 
 
 def every_case(*left_out):
     """Give a test each probe with each of its nets and norms."""
     found = [
-        pytest.param(probe, net, norm, marks=faults(probe, norm))
+        (probe, net, norm)
         for probe, (nets, _) in PROBES.items()
         for net in nets.split()
         for norm in NORMS
@@ -166,13 +157,7 @@ def test_a_probe_that_fails_leaves_the_network_as_it_was(probe, net, norm, image
     assert_unchanged(model, before)
 
 
-@pytest.mark.parametrize(
-    "probe",
-    [
-        pytest.param(probe, marks=[draws] if probe == "norms_after_linear" else [])
-        for probe in ALONE
-    ],
-)
+@pytest.mark.parametrize("probe", ALONE)
 def test_a_probe_of_no_network_leaves_random_numbers_and_data_alone(probe, images):
     before, x = torch.random.get_rng_state(), images.train[0].clone()
     ALONE[probe](images)

@@ -20,6 +20,7 @@ from norms.experiments.models.seats import (
     MapsOfOneSample,
     behind_layer,
     on_weight,
+    stored_weight,
 )
 from norms.experiments.models.transformer import (
     PLACEMENTS,
@@ -64,4 +65,5 @@ __all__ = [
     "centred_rms_norm",
     "noisy_norm",
     "on_weight",
+    "stored_weight",
 ]

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from norms.experiments.models.copies import (
     ACTIVATIONS,
@@ -185,6 +186,7 @@ class RNN(nn.Module):
             return self.inputs(steps.flatten(1, 2)).unflatten(1, steps.shape[1:3])
         return look_up(self.inputs.weight, x) + self.inputs.bias[:, :, None]
 
+    @parametrize.cached()  # a norm on the weights acts once, not at every step
     def _state_after_each_step(self, x):
         states = []
         for step in self.summed_inputs(x).unbind(2):

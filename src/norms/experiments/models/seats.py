@@ -13,7 +13,14 @@ from norms.experiments.models.variants.batch_norm import (
 )
 from norms.moments import StandardizeAffine
 
-__all__ = ["NORMS", "GainPerCopy", "MapsOfOneSample", "behind_layer", "on_weight"]
+__all__ = [
+    "NORMS",
+    "GainPerCopy",
+    "MapsOfOneSample",
+    "behind_layer",
+    "on_weight",
+    "stored_weight",
+]
 
 
 class GainPerCopy:
@@ -120,6 +127,18 @@ def on_weight(norm, layer, **options):
     if make is not None:
         parametrize.register_parametrization(layer, "weight", make(layer, **options))
     return layer
+
+
+def stored_weight(layer):
+    """Return the parameter behind a layer's weight: the one that the optimizer moves.
+
+    That is the weight itself without a norm on it, and v where the weight is made of a length g
+    and a direction v.
+    """
+    if not parametrize.is_parametrized(layer, "weight"):
+        return layer.weight
+    originals = dict(layer.parametrizations.weight.named_parameters(recurse=False))
+    return originals.get("original", originals.get("original1"))  # g is original0
 
 
 def _seats(norm):

@@ -8,10 +8,12 @@ from torch.nn.utils import parametrizations
 
 import norms
 from norms.experiments.evaluation import cross_entropy
+from norms.experiments.models.seats import stored_weight
 
 __all__ = ["jacobian_blocks", "norms_after_linear", "rounding_error", "weight_gradient_cosine"]
 
 
+@torch.random.fork_rng(devices=[])  # for layers that draw
 def weight_gradient_cosine(model, images, labels, layer=3, factor=3.0):
     """Measure how the gradient of a layer's weights stands to the weights.
 
@@ -28,7 +30,7 @@ def weight_gradient_cosine(model, images, labels, layer=3, factor=3.0):
         divided by that at the weights, averaged over copies.
     """
     model = copy.deepcopy(model).double()
-    weight = model.layers[layer].weight  # (R, inputs, units)
+    weight = stored_weight(model.layers[layer])  # (R, inputs, units)
 
     def gradient():
         logits = model(images.double().expand(model.copies, *images.shape))
@@ -42,6 +44,7 @@ def weight_gradient_cosine(model, images, labels, layer=3, factor=3.0):
     return cosine, (gradient().norm(dim=(1, 2)) / first.norm(dim=(1, 2))).mean().item()
 
 
+@torch.random.fork_rng(devices=[])  # for the initial weights
 def norms_after_linear(x, weight):
     """Return the outputs of five norms behind a linear layer, without gain, shift and epsilon.
 

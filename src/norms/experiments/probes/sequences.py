@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from norms.experiments.evaluation import cross_entropy
+from norms.experiments.evaluation import cross_entropy, undisturbed
+from norms.experiments.models.seats import stored_weight
 from norms.experiments.probes.signals import rms
 
 __all__ = ["Stream", "loss_by_place", "state_sizes", "stream"]
@@ -50,14 +51,15 @@ def stream(model, tokens, targets):
         for residual in model.stream
         for module, kept in ((residual, after), (residual.before, inputs))
     ]
+    last = [stored_weight(block.branch.writes) for block in model.stream[1::2]]
     try:
-        logits = model(tokens.expand(model.copies, *tokens.shape))
+        with undisturbed(model):
+            logits = model(tokens.expand(model.copies, *tokens.shape))
+            loss = cross_entropy(logits, targets).mean((1, 2))  # (R,)
+            gradients = torch.autograd.grad(loss.sum(), [*after, *last])
     finally:
         for hook in hooks:
             hook.remove()
-    loss = cross_entropy(logits, targets).mean((1, 2))  # (R,)
-    last = [block.branch.writes.weight for block in model.stream[1::2]]
-    gradients = torch.autograd.grad(loss.sum(), [*after, *last])
     after, inputs = ([x.detach() for x in xs] for xs in (after, inputs))
     return Stream(
         size=rms(after),
@@ -79,7 +81,7 @@ def state_sizes(model, tokens):
     Returns:
         Tensor (T, R) of root mean squares over samples and units.
     """
-    with torch.no_grad():
+    with undisturbed(model), torch.no_grad():
         states = model.states(tokens.expand(model.copies, *tokens.shape))  # (R, N, T, width)
     return states.double().square().mean((1, 3)).sqrt().T
 
@@ -95,6 +97,6 @@ def loss_by_place(model, tokens, targets):
     Returns:
         Tensor (T, R) of means over samples, in nats.
     """
-    with torch.no_grad():
+    with undisturbed(model), torch.no_grad():
         logits = model(tokens.expand(model.copies, *tokens.shape)).double()  # (R, N, T, K)
     return cross_entropy(logits, targets).mean(1).T

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from norms.experiments.evaluation import batch_statistics, cross_entropy
+from norms.experiments.models.seats import stored_weight
 
 __all__ = [
     "Signals",
@@ -125,9 +126,10 @@ def update_ratios(model, updates):
 
     Returns:
         Tensor (D + 1, R) of the ratio of root mean squares for the hidden layers' weights and
-        the head's; about 10^-3 is healthy.
+        the head's; about 10^-3 is healthy. Of a weight that carries a norm, the parameter behind
+        it counts.
     """
-    weights = [layer.weight for layer in (*model.layers, model.head)]
+    weights = [stored_weight(layer) for layer in (*model.layers, model.head)]
     change = dict(zip(map(id, model.parameters()), updates, strict=True))
     sizes = [[t.detach().reshape(model.copies, -1).norm(dim=1) for t in pair]
              for pair in ((change[id(w)], w) for w in weights)]  # fmt: skip
