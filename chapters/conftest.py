@@ -9,7 +9,7 @@ import nbval.kernel
 import nbval.plugin
 from nbval.plugin import IPyNbFile
 
-from norms.experiments.evidence import MIME
+from norms.experiments.verdicts import MIME
 
 # The same as in `make run`: one thread, so that results repeat exactly, and no
 # progress bars among the outputs.
