@@ -1,8 +1,9 @@
-"""The API page: one section a public module, found in the source, so a new norm needs no line here."""
+"""The API pages: one section a public module, found in the source, so a new norm needs no line here."""
 
 from pathlib import Path
 
-PAGE = "site/pages/api"
+# The layers and their mathematics have a page of their own; what experiments need is long.
+PAGES = {"site/pages/api": False, "site/pages/api_experiments": True}
 MARK = "<!-- modules -->"
 
 
@@ -10,14 +11,15 @@ def package(app) -> Path:
     return Path(app.srcdir, "src", "norms")
 
 
-def modules(app) -> list[str]:
-    """Name the public modules, in the order `__init__`, then by path."""
+def modules(app, experiments: bool) -> list[str]:
+    """Name the public modules of a page, in the order `__init__`, then by path."""
     root = package(app)
     names = []
     for path in sorted(root.rglob("*.py"), key=lambda p: (len(p.parent.parts), p)):
         parts = path.relative_to(root.parent).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
-        if not any(part.startswith("_") for part in parts):
+        of_experiments = parts[1:2] in (("experiments",), ("plots",))
+        if of_experiments == experiments and not any(part.startswith("_") for part in parts):
             names.append(".".join(parts))
     return names
 
@@ -30,8 +32,9 @@ def section(app, name: str) -> str:
 
 
 def fill(app, docname, source):
-    if docname == PAGE:
-        source[0] = source[0].replace(MARK, "\n".join(section(app, name) for name in modules(app)))
+    if docname in PAGES:
+        sections = [section(app, name) for name in modules(app, PAGES[docname])]
+        source[0] = source[0].replace(MARK, "\n".join(sections))
 
 
 def skip(app, what, name, obj, skipped, options):

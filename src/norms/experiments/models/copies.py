@@ -72,7 +72,7 @@ def generators_of(seeds):
 
 
 def normal(generators, *shape):
-    """Draw (R, *shape), each copy's from its own generator."""
+    """Draw ``(R, *shape)``, each copy's from its own generator."""
     return torch.stack([torch.randn(shape, generator=g) for g in generators])
 
 
