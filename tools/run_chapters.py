@@ -165,7 +165,6 @@ def execute(client, manager):
         loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
         if manager.has_kernel:
             loop.run_until_complete(manager.shutdown_kernel(now=True))
-        loop.run_until_complete(manager.cleanup_resources())
         loop.close()
 
 
