@@ -86,6 +86,7 @@ class Claim:
         statement: the claim in our own words.
         effect: the quantity that is shown as the effect.
         unit: what completes the number of the effect.
+        of: what an interval of the effect runs over.
         quantities: dictionary from a name to what is measured and in which unit.
         bounds: dictionary from a verdict to a dictionary from a quantity to a :class:`Bound`; in
             the order in which they are tried.
@@ -98,6 +99,7 @@ class Claim:
     statement: str
     effect: str = ""
     unit: str = ""
+    of: str = "paired seeds"
     quantities: dict[str, str] = field(default_factory=dict)
     bounds: dict[str, dict[str, Bound]] = field(default_factory=dict)
     condition: dict[str, str] = field(default_factory=dict)

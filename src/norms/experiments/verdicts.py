@@ -47,6 +47,7 @@ def judge(cell, **measured):
         "effect": asdict(effect) if isinstance(effect, Interval) else float(effect),
         "unit": claim.unit,
         "n": effect.n if isinstance(effect, Interval) else None,
+        "of": claim.of,
         "condition": claim.condition.get(word, "").format(**measured),
         "paper_for": claim.paper_for,
         "paper_against": claim.paper_against,
@@ -98,7 +99,7 @@ _made = {}  # the records of this kernel, by cell
 def _box(entry, effect):
     """A quiet box that reads well without any style sheet; ``.norms-evidence`` is its hook."""
     shown = _short(effect)
-    runs = f"{entry['n']} paired seeds" if entry["n"] else ""
+    runs = f"{entry['n']} {entry['of']}" if entry["n"] else ""
     lines = {
         "Measured": ", ".join(part for part in (f"{shown} {entry['unit']}".strip(), runs) if part),
         "Condition": entry["condition"],

@@ -153,7 +153,7 @@ CLAIMS = {
             "share": "share of pre's gain that post loses",
         },
         bounds={
-            "holds if": {"gained": above(0.2), "cold": above(0.1), "share": between(0.1, 1)},
+            "holds if": {"gained": above(0.2), "cold": above(0.1), "share": above(0.1)},
             "holds": {"gained": above(0.2), "cold": below(0.1)},
             "contradicted": {"gained": below(0)},
         },
