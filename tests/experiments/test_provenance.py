@@ -487,6 +487,15 @@ def test_other_files_do_not_count(small):
     assert small.of("read('table')") == before
 
 
+def test_of_a_table_its_values_count_and_not_what_is_told_above_them(small):
+    small.write("data/table.csv", "# today, by this code\narm,value\na,1\n")
+    before = small.of("open('table.csv')")
+    small.write("data/table.csv", "# tomorrow, by that code\narm,value\na,1\n")
+    assert small.of("open('table.csv')") == before
+    small.write("data/table.csv", "# tomorrow, by that code\narm,value\na,2\n")
+    assert small.of("open('table.csv')") != before
+
+
 def test_the_ends_of_lines_do_not_count_in_a_text(small):
     path = small.root / "table.csv"
     small.write("table.csv", "")

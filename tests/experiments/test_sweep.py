@@ -1,5 +1,6 @@
 """Tuning grids: resumed without loss, extended to the best rate, stale when what they tune changes."""
 
+import copy
 import multiprocessing
 import os
 import sys
@@ -419,3 +420,30 @@ def test_a_table_that_comes_out_differently_is_left_as_it_is(
     before = path.read_text()
     assert sweep.confirm("demo", arms, seeds=seeds, folder=tmp_path) == names
     assert path.read_text() == before
+
+
+def test_the_mark_does_not_know_the_last_bits_of_the_data(images):
+    """Another processor, or another number of threads, sums the pixels in another order."""
+    marks = set()
+    for factor in (1, 1 + 2e-7, 1 - 2e-7):
+        data = copy.deepcopy(images)
+        data.train[0].mul_(factor)
+        data = replace(data, mean=images.mean * factor, deviation=images.deviation / factor)
+        arm = {"build": partial(seeded, mlp, norm="none"), "data": data, "steps": 1}
+        marks.add(sweep.fingerprint({"a": arm}, (1,)))
+    assert len(marks) == 1
+
+
+def test_the_mark_knows_a_changed_pixel(images):
+    marks = []
+    for change in (0, 1 / 255):
+        data = copy.deepcopy(images)
+        data.train[0][7, 0, 3, 3] += change / images.deviation
+        arm = {
+            "build": partial(seeded, mlp, norm="none"),
+            "data": data,
+            "steps": 1,
+            "batch_size": 4,
+        }
+        marks.append(sweep.fingerprint({"a": arm}, (1,)))
+    assert marks[0] != marks[1]

@@ -65,6 +65,7 @@ def test_records_round_trip_through_a_notebook(shown, tmp_path):
         "effect": {"mean": 2.0, "low": 1.0, "high": 3.0, "n": 10},
         "unit": "points",
         "n": 10,
+        "of": "paired seeds",
         "condition": "m < 8; a step takes 3.1 times as long",
         "paper_for": "Wu and He 2018",
         "paper_against": "",

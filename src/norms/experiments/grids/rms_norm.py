@@ -170,7 +170,7 @@ CLAIMS = {
             "holds if": {
                 "lost": above(50),
                 "regained": above(50),
-                "kept": null(4),
+                "kept": below(4),
                 "blind": null(0.05),
                 "slow": above(0.3),
             },
