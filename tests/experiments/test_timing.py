@@ -266,7 +266,6 @@ def test_the_stored_table_has_all_arms_at_all_widths():
         assert np.isfinite(microseconds).all(), key
 
 
-@pytest.mark.skipif(not timing.STEP_COSTS.exists(), reason="not measured yet")
 def test_the_stored_step_costs_have_both_arms():
     assert timing.step_cost("none").tolist() == [1.0] * 5
     assert timing.step_cost("batch").shape == (5,)
