@@ -145,9 +145,14 @@ def _run(folder, report, tests, speed):
 
     recorder = _Recorder(folder)
     options = "-x -q -p no:cacheprovider -p pytest_timeout -o addopts= -o pythonpath="
-    command = [*options.split(), "-m", speed, *(str(TESTS / test) for test in tests)]
+    codes = {5}  # no test was there
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        code = pytest.main(command, plugins=[recorder])
+        for test in tests:  # a file is not even collected when one before it finds the defect
+            command = [*options.split(), "-m", speed, str(TESTS / test)]
+            codes.add(int(pytest.main(command, plugins=[recorder])))
+            if recorder.failed:
+                break
+    code = max(codes - {5}, default=5)
     report.write_text(json.dumps(recorder.verdict(code)), encoding="utf-8")
 
 
