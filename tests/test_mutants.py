@@ -25,7 +25,7 @@ def complaint(mutant, verdict):
         return (
             f"mutant {mutant.name} SURVIVED: {verdict.passed} tests passed with this defect in "
             f"{mutant.file} (seen: {mutant.seen}).\n- {mutant.old}\n+ {mutant.new}\n"
-            f"Write a test in {mutant.tests[0]} that fails with it and passes without it."
+            f"Write a test in {' or '.join(mutant.tests)} that fails with it and passes without it."
         )
     return ""
 

@@ -16,6 +16,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+KILLERS = Path(__file__).with_name("killers.json")
 TESTS = Path(__file__).resolve().parent.parent
 PACKAGE = TESTS.parent / "src" / "norms"
 
@@ -101,7 +102,11 @@ def fingerprint(mutant):
 
 
 def judge(mutant, timeout=120):
-    """Run the mutant's tests against a copy of the package that has the defect."""
+    """Run the mutant's tests against a copy of the package that has the defect.
+
+    The test that killed it last time, if there is one in ``killers.json``, is tried first: a hint
+    that saves time and decides nothing.
+    """
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         folder = Path(folder).resolve()  # as Python names the modules it imports from it
         copy = folder / "norms"
@@ -110,7 +115,7 @@ def judge(mutant, timeout=120):
         file.write_text(mutant.patched(file.read_text(encoding="utf-8")), encoding="utf-8")
         report = folder / "report.json"
         speed = "slow" if mutant.slow else "not slow"
-        child = _context().Process(target=_run, args=(str(folder), report, mutant.tests, speed))
+        child = _context().Process(target=_run, args=(str(folder), report, mutant, speed))
         child.start()
         child.join(timeout)
         if child.exitcode is None:
@@ -136,7 +141,7 @@ def _context():
     return context
 
 
-def _run(folder, report, tests, speed):
+def _run(folder, report, mutant, speed):
     """In the child: put the copy before the package, run pytest, write what happened."""
     sys.path.insert(0, folder)
     os.environ["PYTHONPATH"] = folder  # for the processes that a test starts
@@ -147,12 +152,16 @@ def _run(folder, report, tests, speed):
     options = "-x -q -p no:cacheprovider -p pytest_timeout -o addopts= -o pythonpath="
     codes = {5}  # no test was there
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        for test in tests:  # a file is not even collected when one before it finds the defect
-            command = [*options.split(), "-m", speed, str(TESTS / test)]
-            codes.add(int(pytest.main(command, plugins=[recorder])))
-            if recorder.failed:
-                break
-    code = max(codes - {5}, default=5)
+        hint = json.loads(KILLERS.read_text(encoding="utf-8")).get(mutant.name)
+        if hint:
+            pytest.main([*options.split(), "-m", speed, f"{TESTS.parent}/{hint}"], [recorder])
+        if not recorder.failed:
+            recorder = _Recorder(folder)  # what a hint says is worth nothing until it kills
+        for test in mutant.tests:  # none is even collected once the defect has been found
+            if not recorder.failed:
+                command = [*options.split(), "-m", speed, str(TESTS / test)]
+                codes.add(int(pytest.main(command, [recorder])))
+    code = 1 if recorder.failed else max(codes - {5}, default=5)
     report.write_text(json.dumps(recorder.verdict(code)), encoding="utf-8")
 
 

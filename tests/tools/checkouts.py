@@ -14,6 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
 
 
+def _hear_ctrl_c():
+    """A shell lets what runs in the background ignore Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Checkout:
     """A folder with the tools and the few files that they read."""
 
@@ -39,6 +44,7 @@ class Checkout:
             text=True,
             encoding="utf-8",
             start_new_session=True,  # so that Ctrl-C meets the tool and its children alone
+            preexec_fn=_hear_ctrl_c if os.name == "posix" else None,
         )
 
     def run(self, *command, **options):

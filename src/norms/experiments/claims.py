@@ -80,7 +80,9 @@ def exactly(value):
 
 @dataclass(frozen=True)
 class Claim:
-    """A cell of the summary table.
+    """A cell of the summary table: what is said for a norm (``RMS+1``) or against it (``RMS-1``).
+
+    Without bounds it has not been judged yet.
 
     Attributes:
         statement: the claim in our own words.
@@ -132,7 +134,8 @@ def verdict(claim, measured):
             or a number.
 
     Returns:
-        One of :data:`VERDICTS`, and the list of bounds that decided: (quantity, bound, holds).
+        One of :data:`VERDICTS`, and the bounds that decided, or all if none did: a list of
+        (quantity, bound, holds).
 
     Raises:
         ValueError: other quantities, or a claim without bounds.

@@ -393,7 +393,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     states = {grid: _state(grid) for grid in grids.GRIDS}
     if options.stale:
-        wanted = [grid for grid, state in states.items() if state != "up to date"]
+        rest = ("up to date", "not run") if options.confirm else ("up to date",)
+        wanted = [grid for grid, state in states.items() if state not in rest]
     elif options.grid and not options.list:
         wanted = [options.grid]
     else:

@@ -5,7 +5,7 @@ import torch
 from small_nets import F64, SEATS, OfLength, RMSOfMaps, part, shaken, torchs_norm
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 from torch.testing import assert_close
 from twins import assert_same, seen
 
@@ -20,6 +20,7 @@ from norms.experiments.models import (
     Transformer,
     behind_layer,
     on_weight,
+    stored_weight,
 )
 from norms.experiments.models.copies import generators_of
 from norms.names import NAMES
@@ -165,3 +166,12 @@ def test_a_norm_on_the_weight_makes_it_from_the_old_one(layer):
         weights[0].g.fill_(2)
         weights.original.mul_(3)  # the length of v does not matter
     assert_close(normed.weight, 2 * plain.weight / weights[0].length(plain.weight))
+
+
+def test_the_stored_weight_is_what_the_optimizer_moves():
+    plain, length = nn.Linear(3, 2), parametrizations.weight_norm(nn.Linear(3, 2))
+    normed = on_weight({"weight": OfLength}, Linear(4, 3, generators_of([3, 5])))
+    assert stored_weight(plain) is plain.weight
+    assert stored_weight(normed) is normed.parametrizations.weight.original
+    assert stored_weight(length) is length.parametrizations.weight.original1  # v, not g
+    assert stored_weight(length).shape == (2, 3)
