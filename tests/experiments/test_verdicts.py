@@ -95,7 +95,8 @@ def test_the_box_says_everything(shown):
         "<b>Verdict: holds if</b>",
         "<b>Measured:</b> 2 (95 % interval 1 to 3) points, 10 paired seeds",
         "<b>Condition:</b> m &lt; 8; a step takes 1.0 times as long",
-        "accuracy lost (points): above 0.5, measured 2 (95 % interval 1 to 3); time of a step",
+        "<li>accuracy lost (points): above 0.5, measured 2 (95 % interval 1 to 3)</li>",
+        "<details><summary>Bounds, older than the run</summary><ul><li>",
         "<b>For:</b> Wu and He 2018",
     ):
         assert text in first, text

@@ -103,7 +103,6 @@ def _box(entry, effect):
     lines = {
         "Measured": ", ".join(part for part in (f"{shown} {entry['unit']}".strip(), runs) if part),
         "Condition": entry["condition"],
-        "Bounds, older than the run": "; ".join(entry["bounds"]),
         "For": entry["paper_for"],
         "Against": entry["paper_against"],
     }
@@ -112,10 +111,12 @@ def _box(entry, effect):
         for label, text in lines.items()
         if text
     )
+    bounds = "".join(f"<li>{html.escape(bound)}</li>" for bound in entry["bounds"])
     return (
         '<div class="norms-evidence" style="border-left: 3px solid #5b616b; padding: 4px 12px">'
         f"<b>{html.escape(entry['id'])}</b> · {html.escape(entry['claim'])}<br>"
-        f"<b>Verdict: {entry['verdict']}</b>{rows}</div>"
+        f"<b>Verdict: {entry['verdict']}</b>{rows}"
+        f"<details><summary>Bounds, older than the run</summary><ul>{bounds}</ul></details></div>"
     )
 
 
