@@ -3,14 +3,26 @@
 A claim names its quantities and, for each verdict that it can get, bounds on them. The first
 verdict all of whose bounds hold is the claim's; if none does, it is "not seen here". Nobody types
 a verdict.
+
+A claim may be measured anew on a second data set; :class:`Repeat` says how.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 __all__ = [
-    "VERDICTS", "Bound", "Claim", "above", "below", "between", "exactly", "null", "verdict"
-]  # fmt: skip
+    "VERDICTS",
+    "Bound",
+    "Claim",
+    "Repeat",
+    "above",
+    "below",
+    "between",
+    "exactly",
+    "null",
+    "verdict",
+]
 
 VERDICTS = (
     "proved",
@@ -80,12 +92,15 @@ def exactly(value):
 
 @dataclass(frozen=True)
 class Claim:
-    """A cell of the summary table: what is said for a norm (``RMS+1``) or against it (``RMS-1``).
+    """A statement with the bounds that decide on it.
 
-    Without bounds it has not been judged yet.
+    It is a cell of the summary table, said for a norm (``RMS+1``) or against it (``RMS-1``), or a
+    finding of a page. Without bounds it has not been judged yet.
 
     Attributes:
         statement: the claim in our own words.
+        arms: what is compared; names of a grid's arms where it has some.
+        seeds: how many; 0 for what is exact or has no seeds.
         effect: the quantity that is shown as the effect.
         unit: what completes the number of the effect.
         of: what an interval of the effect runs over.
@@ -99,6 +114,8 @@ class Claim:
     """
 
     statement: str
+    arms: tuple[str, ...] = ()
+    seeds: int = 0
     effect: str = ""
     unit: str = ""
     of: str = "paired seeds"
@@ -123,6 +140,29 @@ class Claim:
             raise ValueError(f"{self.statement}: verdict 'holds if' needs its condition")
         if self.bounds and self.effect not in self.quantities:
             raise ValueError(f"{self.statement}: the effect {self.effect!r} is no quantity")
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """How the effect of a claim is measured anew on a second data set.
+
+    Attributes:
+        data: its name.
+        arms: function that returns two arms, the one that is compared first; see
+            :mod:`norms.experiments.grids`.
+        statistic: function from an arm's :class:`~norms.experiments.training.History` to one
+            number a seed.
+        combine: "paired" for the difference of the two arms, or "ratio".
+        grid: the name of the grid that chose the learning rates; none if ``options`` has them.
+        options: of :func:`~norms.experiments.training.train`.
+    """
+
+    data: str
+    arms: Callable
+    statistic: Callable
+    combine: str = "paired"
+    grid: str = ""
+    options: dict = field(default_factory=dict)
 
 
 def verdict(claim, measured):

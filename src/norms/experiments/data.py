@@ -4,7 +4,7 @@ Learning rates are chosen on the validation part; the test part is looked at onc
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -148,11 +148,14 @@ def digits():
     return _split("digits", pixels, labels, train=1000, validation=297)
 
 
-def fashion():
+def fashion(train=4000):
     """Load 7,000 pictures of clothes, 14x14: 4,000 train, 1,000 validation, 2,000 test.
 
     They are the first 5,000 training and the first 2,000 test images of Fashion-MNIST, each
     pixel the mean of 2x2; the split is fixed.
+
+    Args:
+        train: keep only so many of the training images, the first ones.
 
     Raises:
         DataError: the bundled file is missing or damaged.
@@ -161,7 +164,8 @@ def fashion():
         Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747 (MIT licence, Zalando SE).
     """
     images, labels = read_fashion()
-    return _split("Fashion-MNIST", images[:, None] / 255, labels, train=4000, validation=1000)
+    whole = _split("Fashion-MNIST", images[:, None] / 255, labels, train=4000, validation=1000)
+    return replace(whole, train=tuple(part[:train] for part in whole.train))
 
 
 def sonnets(length=32):

@@ -33,7 +33,10 @@ __all__ = [
     "MissingResults",
     "chosen",
     "confirm",
+    "fingerprint",
+    "header_lines",
     "main",
+    "mark_of",
     "rate",
     "rerun",
     "results",
@@ -67,7 +70,8 @@ def run(grid, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=N
         arms: dictionary from a name to arguments of ``train``; default those of
             :mod:`norms.experiments.grids`.
         seeds: of the tuning runs.
-        start: range of k, see :func:`rate`, before any extension; default by the arm's optimizer.
+        start: range of k, see :func:`rate`, before any extension; default the grid's own in
+            ``grids.RATES``, or by the arm's optimizer.
         folder: for the table.
         processes: of one thread each; default one a core.
         again: run although the table is up to date.
@@ -80,10 +84,11 @@ def run(grid, arms=None, *, seeds=SEEDS, start=None, folder=RESULTS, processes=N
         RuntimeError: no end of the grid is in sight: the best rate lies beyond 1e-6 or 1000.
     """
     arms = grids.arms(grid) if arms is None else arms
+    start = start or grids.RATES.get(grid)
     mark = fingerprint(arms, seeds)
     final, part = Path(folder) / f"{grid}.csv", Path(folder) / f"{grid}.csv.part"
     final.parent.mkdir(parents=True, exist_ok=True)
-    if final.exists() and not again and _mark(final) == mark:
+    if final.exists() and not again and mark_of(final) == mark:
         return final
     (measure,) = {getattr(arm.get("data"), "measure", "accuracy") for arm in arms.values()}
     header = _header(grid, mark, seeds, measure)
@@ -202,9 +207,8 @@ def rerun(grid, seeds, names=None, **options):
         {
             name: partial(
                 train,
-                **(arms[name] | {"parts": ["test"]} | options),
+                **(arms[name] | {"learning_rates": [rates[name]], "parts": ["test"]} | options),
                 seeds=seeds,
-                learning_rates=[rates[name]],
             )
             for name in names or arms
         }
@@ -229,7 +233,7 @@ def table(grid, folder=RESULTS):
 
 def stale(grid):
     """Tell whether a stored table was made with other arms, seeds or code than there are now."""
-    return _mark(RESULTS / f"{grid}.csv") != fingerprint(grids.arms(grid), SEEDS)
+    return mark_of(RESULTS / f"{grid}.csv") != fingerprint(grids.arms(grid), SEEDS)
 
 
 def fingerprint(arms, seeds):
@@ -303,18 +307,23 @@ def _pending(arms, done, start, measure):
     return tasks
 
 
-def _header(grid, mark, seeds, measure):
+def header_lines(command, mark, seeds):
+    """Return what stands above a stored table: the command, the versions and what it is made from."""
     return (
-        f"# python -m norms.experiments.sweep {grid}\n"
+        f"# {command}\n"
         f"# python {platform.python_version()}, torch {torch.__version__}, "
         f"numpy {np.__version__}, {platform.machine()}\n"
         f"# {datetime.now(UTC):%Y-%m-%d}, arms {mark}, seeds {' '.join(map(str, seeds))}\n"
-        + ",".join((*COLUMNS, MEASURES[measure]))
-        + "\n"
     )
 
 
-def _mark(path):
+def _header(grid, mark, seeds, measure):
+    lines = header_lines(f"python -m norms.experiments.sweep {grid}", mark, seeds)
+    return lines + ",".join((*COLUMNS, MEASURES[measure])) + "\n"
+
+
+def mark_of(path):
+    """Return the fingerprint in a stored table."""
     with path.open(encoding="utf-8") as file:
         line = [next(file, "") for _ in range(3)][-1]
     return line.partition("arms ")[2].partition(",")[0]
@@ -351,7 +360,7 @@ def _read(path):
 
 def _resume(part, header, mark, seeds):
     """Read what an interrupted run has left, without a last, broken run; or begin the file."""
-    found = _read(part) if part.exists() and _mark(part) == mark else {}
+    found = _read(part) if part.exists() and mark_of(part) == mark else {}
     done = {key: values for key, values in found.items() if len(values) == len(seeds)}
     _replace(part, header, done, seeds)
     return done

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from norms.experiments.data import sonnets
 from norms.experiments.evaluation import cross_entropy, evaluate, undisturbed
+from norms.experiments.models import Conv, Linear, stored_weight
 
 __all__ = [
     "GridError",
@@ -126,6 +127,7 @@ def train(
     momentum=0.0,
     optimizer="sgd",
     warmup=0,
+    weight_decay=0.0,
     batches=None,
     every=None,
     parts=("validation", "test"),
@@ -152,16 +154,20 @@ def train(
         momentum: of the descent.
         optimizer: "sgd", or "adam" with decay rates 0.9 and 0.999.
         warmup: number of steps in which the learning rate rises linearly from 0.
+        weight_decay: L2: this times a weight is added to its gradient. Biases, gains and shifts
+            are left out.
         batches: which images make the batches, a function like :func:`shuffled` (the default).
             It may return a second tensor of labels (steps, batch_size), to be predicted instead
             of the data's own; -100 leaves an image out of the loss.
         every: take the measure each so many steps (and at the end); default at the end.
         parts: of the data, on which it is taken.
         watch: ``watch(step, model, updates)`` is called after each update with its number, the
-            networks and the changes of their parameters; results other than None are kept. What
+            networks and the changes of the parameters that are trained; results other than None are kept. What
             it does to modes, buffers and random numbers is undone.
         loss: of outputs (R, B, ...) and targets, one number an answer, such as
             :func:`norms.experiments.evaluation.cross_entropy`.
+
+    A parameter with ``requires_grad=False`` is left as it is.
 
     Returns:
         A :class:`History`. A copy whose logits are not finite has diverged and counts as
@@ -170,7 +176,8 @@ def train(
     copies = [seed for _ in learning_rates for seed in seeds]
     shape = (len(learning_rates), len(seeds))
     model = build(copies)
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    decayed = {id(stored_weight(m)) for m in model.modules() if isinstance(m, Linear | Conv)}
     update = _Update(parameters, learning_rates, shape, momentum, optimizer)
     images, labels = data.train
     plan = [_plan(batches or shuffled, labels, batch_size, steps, seed) for seed in seeds]
@@ -185,6 +192,12 @@ def train(
             value, gradients = _gradients(
                 model, loss, parameters, images, index, target, micro_batch
             )
+            if weight_decay:
+                pairs = zip(parameters, gradients, strict=True)
+                gradients = [
+                    g.add(p.detach(), alpha=weight_decay) if id(p) in decayed else g
+                    for p, g in pairs
+                ]
             updates = update(gradients, min(1, (step + 1) / warmup) if warmup else 1)
             losses.append(value.view(shape))
             if watch:

@@ -14,9 +14,10 @@ from IPython.display import Markdown, display
 
 from norms.experiments.claims import verdict
 from norms.experiments.evidence import Interval
-from norms.experiments.grids import CLAIMS
+from norms.experiments.grids import CLAIMS, FINDINGS
+from norms.experiments.repeats import stored
 
-__all__ = ["MIME", "collect", "judge", "verdict_table"]
+__all__ = ["MIME", "collect", "finding", "judge", "verdict_table"]
 
 MIME = "application/vnd.norms.evidence+json"
 
@@ -35,19 +36,22 @@ def judge(cell, **measured):
         KeyError: there is no such claim.
         ValueError: other quantities than the claim names.
     """
-    if cell not in CLAIMS:
-        raise KeyError(f"there is no claim {cell!r}; there are: {', '.join(CLAIMS)}")
-    claim = CLAIMS[cell]
+    claim = _claim(cell, CLAIMS)
     word, looked = verdict(claim, measured)
     effect = measured[claim.effect]
+    n = effect.n if isinstance(effect, Interval) else 0
+    if n != claim.seeds:
+        raise ValueError(f"{cell} is claimed for {claim.seeds} seeds and measured with {n}")
     entry = {
         "id": cell,
         "claim": claim.statement,
         "verdict": word,
         "effect": asdict(effect) if isinstance(effect, Interval) else float(effect),
         "unit": claim.unit,
-        "n": effect.n if isinstance(effect, Interval) else None,
+        "n": n or None,
         "of": claim.of,
+        "arms": list(claim.arms),
+        "also_on": _also_on(cell, word),
         "condition": claim.condition.get(word, "").format(**measured),
         "paper_for": claim.paper_for,
         "paper_against": claim.paper_against,
@@ -62,6 +66,26 @@ def judge(cell, **measured):
     display({"text/plain": f"{cell}: {word}"}, raw=True)
 
 
+def finding(name, **measured):
+    """Assert what a page finds: every bound that was stated for it holds.
+
+    Args:
+        name: a key of ``FINDINGS`` in :mod:`norms.experiments.grids`.
+        **measured: each quantity of the finding: an :class:`Interval`, or a number.
+
+    Raises:
+        AssertionError: a bound does not hold.
+        KeyError: there is no such finding.
+        ValueError: other quantities than the finding names.
+    """
+    claim = _claim(name, FINDINGS)
+    word, looked = verdict(claim, measured)
+    outside = [
+        f"{q} is {_short(measured[q])}, not {bound}" for q, bound, holds in looked if not holds
+    ]
+    assert word == "holds", f"{name}: {'; '.join(outside)}"
+
+
 def collect(path):
     """Read the records out of a notebook's stored outputs, in their order.
 
@@ -69,7 +93,8 @@ def collect(path):
         path: of an ``.ipynb`` file.
 
     Returns:
-        List of dictionaries: id, claim, verdict, effect, unit, n, condition, papers, bounds.
+        List of dictionaries: id, claim, verdict, effect, unit, n, arms, also_on, condition,
+        papers, bounds.
     """
     notebook = json.loads(Path(path).read_text(encoding="utf-8"))
     outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
@@ -96,12 +121,37 @@ def verdict_table(*paths):
 _made = {}  # the records of this kernel, by cell
 
 
+def _claim(name, claims):
+    if name not in claims:
+        raise KeyError(f"there is no claim {name!r}; there are: {', '.join(claims)}")
+    return claims[name]
+
+
+def _also_on(cell, word):
+    """The effect on the second data set, and whether the bound on it is met that decided."""
+    found = stored(cell)
+    if found is None:
+        return None
+    data, effect = found
+    bound = CLAIMS[cell].bounds.get(word, {}).get(CLAIMS[cell].effect)
+    return {
+        "data": data,
+        "effect": asdict(effect),
+        "n": effect.n,
+        "bound": str(bound) if bound else None,
+        "holds": bound.holds(effect) if bound else None,
+        "shown": f"{data}: {_short(effect)}"
+        + (f"; {bound}: {'yes' if bound.holds(effect) else 'no'}" if bound else ""),
+    }
+
+
 def _box(entry, effect):
     """A quiet box that reads well without any style sheet; ``.norms-evidence`` is its hook."""
     shown = _short(effect)
     runs = f"{entry['n']} {entry['of']}" if entry["n"] else ""
     lines = {
         "Measured": ", ".join(part for part in (f"{shown} {entry['unit']}".strip(), runs) if part),
+        "Also on": (entry["also_on"] or {}).get("shown", ""),
         "Condition": entry["condition"],
         "For": entry["paper_for"],
         "Against": entry["paper_against"],
@@ -116,7 +166,8 @@ def _box(entry, effect):
         '<div class="norms-evidence" style="border-left: 3px solid #5b616b; padding: 4px 12px">'
         f"<b>{html.escape(entry['id'])}</b> · {html.escape(entry['claim'])}<br>"
         f"<b>Verdict: {entry['verdict']}</b>{rows}"
-        f"<details><summary>Bounds, older than the run</summary><ul>{bounds}</ul></details></div>"
+        "<details><summary>Arms and bounds, committed before the run</summary>"
+        f"<p>{html.escape('; '.join(entry['arms']))}</p><ul>{bounds}</ul></details></div>"
     )
 
 

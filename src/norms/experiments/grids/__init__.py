@@ -4,15 +4,20 @@ An arm is everything that :func:`norms.experiments.training.train` needs except 
 and the seeds. The chapters run the same arms with the chosen rate and fresh seeds. A claim stands
 beside them with its bounds, which are older than the run.
 
-A norm's file has ``GRIDS``, a dictionary from a grid's name to a function that returns its arms,
-and ``CLAIMS``, a dictionary from the cell of the summary table to its claim. It is found here by
-being there.
+A norm's file has some of these dictionaries, and is found here by being there:
+
+- ``GRIDS``, from a grid's name to a function that returns its arms;
+- ``RATES``, from a grid's name to the range of learning rates that all its arms get, where the
+  width of what works is the question;
+- ``CLAIMS``, from the cell of the summary table to its claim;
+- ``FINDINGS``, from a name to a claim that a page makes beside those cells;
+- ``REPEATS``, from a cell to how its claim is measured on a second data set.
 """
 
 import pkgutil
 from importlib import import_module
 
-__all__ = ["CLAIMS", "GRIDS", "arms"]
+__all__ = ["CLAIMS", "FINDINGS", "GRIDS", "RATES", "REPEATS", "arms"]
 
 
 def _gathered(name):
@@ -26,7 +31,10 @@ def _gathered(name):
 
 
 GRIDS = _gathered("GRIDS")
+RATES = _gathered("RATES")
 CLAIMS = _gathered("CLAIMS")
+FINDINGS = _gathered("FINDINGS")
+REPEATS = _gathered("REPEATS")
 
 
 def arms(grid):

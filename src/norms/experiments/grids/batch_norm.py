@@ -2,12 +2,14 @@
 
 from functools import partial
 
-from norms.experiments.claims import Claim, above, below, between, null
+import torch
+
+from norms.experiments.claims import Claim, Repeat, above, below, null
 from norms.experiments.data import digits, fashion
 from norms.experiments.models import CNN, MLP, noisy_norm
 from norms.experiments.training import seeded, sorted_by_class
 
-__all__ = ["CLAIMS", "GRIDS"]
+__all__ = ["CLAIMS", "FINDINGS", "GRIDS", "REPEATS"]
 
 
 def batch_size():
@@ -38,10 +40,19 @@ def figure_1():
 
     The noise is that of Santurkar et al.; "more" has four times its largest mean.
     """
-    shared = {"data": digits(), "steps": 600, "batch_size": 60, "every": 20}
-    net = partial(MLP, depth=3, width=100, activation="sigmoid")
     norms = {"none": "none", "batch": "batch", "batch, noise": noisy_norm}
     norms["batch, more noise"] = partial(noisy_norm, mean=2.0)
+    return _sigmoid_race(digits(), norms)
+
+
+def figure_1_on_fashion():
+    """BN+3 on its second data set: the race of "figure-1" on Fashion-MNIST, without the noise."""
+    return _sigmoid_race(fashion(), {"none": "none", "batch": "batch"})
+
+
+def _sigmoid_race(dataset, norms):
+    shared = {"data": dataset, "steps": 600, "batch_size": 60, "every": 20}
+    net = partial(MLP, depth=3, width=100, activation="sigmoid", inputs=dataset.inputs)
     return {
         name: {"build": partial(seeded, net, norm=norm), **shared} for name, norm in norms.items()
     }
@@ -63,27 +74,87 @@ def batch_order():
     }
 
 
-GRIDS = {"batch-size": batch_size, "batch-order": batch_order, "figure-1": figure_1}
+def small_data():
+    """BN+4 and LN-1: 500 images, learned by heart; statistics of 8, 16 or all 64 images of a batch."""
+    shared = {"data": fashion(500), "steps": 600, "batch_size": 64}
+    net = partial(MLP, depth=3, width=64, inputs=196)
+    arms = {name: {"norm": name} for name in ("none", "layer")}
+    arms |= {f"batch, N={n}": {"norm": "batch", "micro_batch": n} for n in (64, 16, 8)}
+    return {name: {"build": partial(seeded, net, **arm), **shared} for name, arm in arms.items()}
+
+
+def learning_rates_on_fashion():
+    """The arms of BN+2 on its second data set."""
+    shared = {"data": fashion(), "steps": 200, "batch_size": 32}
+    net = partial(MLP, depth=8, width=64, inputs=196)
+    return {
+        name: {"build": partial(seeded, net, norm=name), **shared} for name in ("batch", "none")
+    }
+
+
+def _largest_rate(history):
+    """Decades: the largest learning rate that ends at 65 % or more; the smallest one if none does."""
+    rates = torch.tensor(history.learning_rates).log10()[:, None]  # (L, 1)
+    return torch.where(history.test[-1] >= 65, rates, rates[0]).amax(0)
+
+
+def _steps_to_70(history):
+    return history.steps_to(70)[0].clamp(max=600)
+
+
+GRIDS = {
+    "batch-size": batch_size,
+    "batch-order": batch_order,
+    "figure-1": figure_1,
+    "figure-1-fashion": figure_1_on_fashion,
+    "small-data": small_data,
+}
+
+REPEATS = {
+    "BN+2": Repeat(
+        "Fashion-MNIST",
+        learning_rates_on_fashion,
+        _largest_rate,
+        options={"learning_rates": [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]},
+    ),
+    "BN+3": Repeat(
+        "Fashion-MNIST",
+        figure_1_on_fashion,
+        _steps_to_70,
+        combine="ratio",
+        grid="figure-1-fashion",
+        options={"every": 10},
+    ),
+}
 
 CLAIMS = {
     "BN+1": Claim(
         "Batch norm holds the scale of the signals, at any depth",
+        arms=("none, weights × 2", "batch", "batch, trained"),
+        seeds=5,
         effect="grown",
         unit="decades of growth without it, in 20 layers at twice the weights",
         quantities={
             "grown": "growth of the signals in a plain net at twice the weights (decades)",
-            "kept": "largest departure of a layer's size from 1 with batch norm",
+            "kept": "largest departure of a layer's size from 1 after training",
+            "moved": "standard deviation of the gains after training",
             "squares": "growth of the squared gradient a layer, less π/(π − 1)",
             "few": "the same in a batch of 8",
         },
         bounds={
             "holds if": {
                 "grown": above(3),
-                "kept": below(0.2),
+                "kept": below(0.5),
+                "moved": above(0.1),
                 "squares": null(0.04),
                 "few": above(0.1),
             },
-            "holds": {"grown": above(3), "kept": below(0.2), "squares": below(-0.04)},
+            "holds": {
+                "grown": above(3),
+                "kept": below(0.5),
+                "moved": above(0.1),
+                "squares": below(-0.04),
+            },
             "contradicted": {"kept": above(1)},
         },
         condition={"holds if": "one looks forward; backward, gradients grow in ReLU nets"},
@@ -92,28 +163,30 @@ CLAIMS = {
     ),
     "BN+2": Claim(
         "Batch norm allows larger learning rates",
+        arms=("batch", "none"),
+        seeds=10,
         effect="decades",
-        unit="decades of learning rate, on a grid of half decades",
+        unit="decades more of learning rate at the upper end, on a grid of half decades",
         quantities={
             "decades": "largest usable rate over that without a norm (decades)",
-            "behind": "accuracy behind no norm at the smallest rate (points)",
-            "angle": "largest cosine between a unit's weights and their gradient",
-            "shrinks": "gradient at three times the weights, less a third",
+            "wider": "width of the window of usable rates, less that without a norm (decades)",
         },
         bounds={
-            "holds": {
-                "decades": above(0.5),
-                "behind": above(3),
-                "angle": below(1e-3),
-                "shrinks": null(1e-3),
-            },
+            "holds": {"decades": above(0.5), "wider": above(0)},
+            "holds if": {"decades": above(0.5)},
             "contradicted": {"decades": below(0)},
         },
-        condition={"holds": "for weights that a batch norm follows"},
+        condition={
+            "holds if": "the whole window moves up; it is {wider:.2f} decades wider than without.",
+            "holds": "In nets of eight ReLU layers, by plain descent. What sets the upper end was "
+            "not found.",
+        },
         paper_for="Ioffe and Szegedy 2015; Bjorck et al. 2018; Arora et al. 2019",
     ),
     "BN+3": Claim(
         "Batch norm reaches a target in fewer steps",
+        arms=("none", "batch", "batch, noise", "batch, more noise"),
+        seeds=10,
         effect="speed",
         unit="times fewer steps, with sigmoid units",
         quantities={
@@ -141,64 +214,68 @@ CLAIMS = {
         paper_for="Ioffe and Szegedy 2015, Fig. 1",
     ),
     "BN+4": Claim(
-        "Batch norm adds noise in training, which shrinks as 1/√m",
-        effect="far",
-        unit="of the predicted jitter, two deviations away, at m = 64",
+        "Batch norm regularizes by the noise of its batches",
+        arms=("batch, N=8", "batch, N=64", "none", "layer", "batch, N=16"),
+        seeds=10,
+        effect="test",
+        unit="points of test error less with statistics of 8 images than of 64",
         quantities={
-            "far": "jitter over its prediction two deviations from the mean, m = 64",
-            "near": "the same near the mean",
-            "far_of_4": "the same two deviations away, m = 4",
-            "near_of_4": "the same near the mean, m = 4",
+            "fit": "training loss with statistics of 8 images, less that with 64 (nats)",
+            "test": "test error with statistics of 64 images, less that with 8 (points)",
+            "over_none": "test error without a norm, less that with 64 (points)",
         },
         bounds={
-            "holds if": {
-                "far": between(0.88, 1.12),
-                "near": between(0.88, 1.12),
-                "far_of_4": below(0.6),
-                "near_of_4": above(1.2),
-            },
-            "holds": {
-                "far": between(0.88, 1.12),
-                "near": between(0.88, 1.12),
-                "far_of_4": between(0.88, 1.12),
-                "near_of_4": between(0.88, 1.12),
-            },
+            "holds": {"fit": above(0.01), "test": above(0.5)},
+            "contradicted": {"test": below(-0.5)},
+            "half-true": {"fit": above(0.01), "test": null(2)},
         },
         condition={
-            "holds if": "m is large, 64 and more. Only the noise is tested here; whether it "
-            "regularizes waits for a comparison of all norms."
+            "half-true": "The noise is there, and it makes the training images harder to fit. New "
+            "images gained nothing from it, in a fully connected net on 500 pictures.",
         },
         paper_for="Ioffe and Szegedy 2015, section 3.4; Teye et al. 2018",
+        paper_against="Bjorck et al. 2018: the larger rates regularize",
     ),
     "BN-1": Claim(
         "Batch norm is unsuited to small batches",
+        arms=("MLP", "CNN 1x1", "CNN 4x4", "CNN 4x4 pooled"),
+        seeds=10,
         effect="few",
-        unit="points of error at m = 2, fully connected",
+        unit="points of error more with 2 images a statistic than with 32, fully connected",
         quantities={
-            "few": "error over no norm at m = 2, fully connected (points)",
-            "four": "the same at m = 4",
-            "last": "the same at m = 2, last maps of 1×1",
-            "large": "the same with two images a part, last maps of 4×4",
-            "better": "error below no norm with 32 images, fully connected (points)",
+            "few": "error at N=2 over that of batch norm at N=32, fully connected (points)",
+            "four": "the same at N=4",
+            "last": "the same at N=2, last maps of 1×1",
+            "large": "the same at N=2, last maps of 4×4",
+            "alone": "the same at N=1, last maps of 4×4",
+            "few_none": "error at N=2 over that without a norm, fully connected (points)",
             "mismatch": "error at inference over that with each image's own statistics, pooled net",
         },
         bounds={
+            "holds": {"few": above(10), "last": above(10), "large": above(2)},
             "holds if": {
                 "few": above(10),
-                "four": above(0),
+                "four": above(1),
                 "last": above(10),
-                "large": below(3),
-                "better": above(0),
+                "large": below(2),
+                "alone": above(0),
+                "few_none": above(10),
                 "mismatch": above(10),
             },
-            "holds": {"few": above(10), "last": above(10), "large": above(10)},
             "contradicted": {"few": below(1), "last": below(1)},
         },
-        condition={"holds if": "a statistic has 2 values (4 if fully connected)"},
-        paper_for="Ioffe 2017; Wu and He 2018",
+        condition={
+            "holds if": "few values make a statistic: against itself at 32 images it loses "
+            "{few.mean:.0f} points at 2 values, {four.mean:.1f} at 4, and {large.mean:.1f} at 2 "
+            "images with maps of 4×4. These are shallow nets after 300 steps; ResNet-50 loses 11 "
+            "points at 2 images (Wu and He 2018)."
+        },
+        paper_for="Ioffe 2017; Wu and He 2018, Table 2",
     ),
     "BN-2": Claim(
         "Batch norm suffers when the images shift",
+        arms=("CNN 4x4, batch, N=32", "CNN 4x4, none"),
+        seeds=10,
         effect="worse",
         unit="points of error at a quarter of the contrast, over no norm",
         quantities={
@@ -218,10 +295,13 @@ CLAIMS = {
             "contradicted": {"worse": below(0)},
         },
         condition={
-            "holds if": "the statistics stay frozen; those of 16 new images repair it. Under more "
-            "light, a net without a norm fares badly too."
+            "holds if": "the contrast is low and the statistics stay frozen; those of 16 new "
+            "images repair it. Under the other shifts that were tried, a net without a norm fares "
+            "about as badly, or the differences are small."
         },
         paper_for="Wu and Johnson 2021",
         paper_against="Li et al. 2017, Schneider et al. 2020: they are the cure",
     ),
 }
+
+FINDINGS = {}

@@ -7,7 +7,7 @@ from norms.experiments.data import digits, sonnets
 from norms.experiments.models import MLP, RNN, PartialRMSNorm, Transformer, centred_rms_norm
 from norms.experiments.training import seeded
 
-__all__ = ["CLAIMS", "GRIDS"]
+__all__ = ["CLAIMS", "FINDINGS", "GRIDS"]
 
 CHANCE = 48**-0.5  # the share that the mean of 48 random numbers has of their size
 
@@ -42,17 +42,21 @@ def recurrent_offset():
 
 
 def parity():
-    """RMS norm, its partial form and layer norm in place of one another, in a pre-norm Transformer."""
+    """RMS norm, its partial form and layer norm in place of one another, in a pre-norm Transformer.
+
+    The partial form measures 16 of 48 features. Without a norm there are three nets, as in the grid
+    "placement".
+    """
     shared = {
         "data": sonnets(), "steps": 200, "batch_size": 8, "optimizer": "adam", "warmup": 20
     }  # fmt: skip
     net = partial(Transformer, depth=4, width=48)
-    norms = {"layer": "layer", "rms": "rms", "partial rms": PartialRMSNorm}
-    arms = {
-        name: {"build": partial(seeded, net, norm=norm, placement="pre"), **shared}
-        for name, norm in norms.items()
-    }
-    return arms | {"none": {"build": partial(seeded, net, norm="none", placement="none"), **shared}}
+    pre, without = {"placement": "pre"}, {"norm": "none", "placement": "none"}
+    kinds = {name: {"norm": name, **pre} for name in ("layer", "rms")}
+    kinds["partial rms"] = {"norm": PartialRMSNorm, "share": 1 / 3, **pre}
+    kinds["none"] = without
+    kinds |= {f"none, {scale}": without | {"branch_scale": scale} for scale in ("scaled", "zero")}
+    return {name: {"build": partial(seeded, net, **kind), **shared} for name, kind in kinds.items()}
 
 
 GRIDS = {
@@ -64,6 +68,8 @@ GRIDS = {
 CLAIMS = {
     "RMS+1": Claim(
         "RMS norm is cheaper than layer norm",
+        arms=("torch", "ours", "ours compiled", "ours compiled, on a GPU", "torch, on a GPU"),
+        seeds=5,
         effect="compiled",
         unit="of layer norm's time, both compiled, mean over four widths",
         of="repeats on one thread of one CPU",
@@ -72,25 +78,36 @@ CLAIMS = {
             "compiled": "share of layer norm's time, mean over the widths, both compiled",
             "by_line": "the same, ours line by line",
             "torch": "the same, PyTorch's own two",
+            "gpu": "the same as compiled, bfloat16 on one GPU",
+            "gpu_torch": "the same, PyTorch's own two, on the GPU",
         },
         bounds={
+            "holds": {
+                "compiled": below(0.9),
+                "by_line": below(0.9),
+                "torch": below(0.9),
+                "gpu": below(0.9),
+                "gpu_torch": below(0.9),
+            },
             "holds if": {
                 "count": below(1),
                 "compiled": below(1),
                 "by_line": below(1),
                 "torch": above(1),
+                "gpu": below(1),
             },
-            "holds": {"count": below(1), "compiled": below(1), "by_line": below(1)},
             "contradicted": {"compiled": above(1), "by_line": above(1)},
         },
         condition={
-            "holds if": "both are written alike. PyTorch's own RMS norm is the slower one: on a "
-            "CPU its layer norm is one fused loop, its RMS norm is not."
+            "holds if": "both are written alike, and then by little: on one CPU thread "
+            "{compiled.mean:.2f} of layer norm's time compiled, on one H100 {gpu.mean:.2f}. "
+            "PyTorch's own RMS norm was the slower one on the CPU, where it is not fused."
         },
         paper_for="Zhang and Sennrich 2019, Tables 2 to 10",
     ),
     "RMS+2": Claim(
         "RMS norm is stable in mixed precision",
+        arms=("float16", "bfloat16", "float16 by way of float32"),
         effect="worst",
         unit="is the largest error by way of float32, for outputs of size 1",
         quantities={
@@ -114,25 +131,35 @@ CLAIMS = {
     ),
     "RMS+3": Claim(
         "RMS norm keeps a strong path for gradients in very deep stacks",
+        arms=("rms, pre", "layer, pre", "rms, post", "none", "none, scaled", "none, zero"),
+        seeds=5,
         effect="apart",
         unit="times layer norm's growth of the gradient over 64 branches",
         quantities={
             "apart": "growth of the gradient over 64 branches, over layer norm's",
-            "partial": "growth of the gradient with pRMSNorm",
+            "rival": "growth with scaled branches and no norm, over RMS norm's",
+            "rival_growth": "that growth itself",
         },
         bounds={
-            "half-true": {"apart": between(0.75, 1.33), "partial": above(100)},
-            "holds": {"apart": below(0.75)},
+            "holds": {"apart": below(0.75), "rival": above(1)},
+            "half-true": {
+                "apart": between(0.75, 1.33),
+                "rival": below(1),
+                "rival_growth": between(0.5, 2),
+            },
             "contradicted": {"apart": above(1.33)},
         },
         condition={
-            "half-true": "So does layer norm, in the same measure. Without a norm there is no path "
-            "at this depth."
+            "half-true": "The path is the residual stream. Layer norm keeps it in the same "
+            "measure, and branches that start scaled keep it level without a norm. Before "
+            "training, in nets of 32 blocks.",
         },
-        paper_against="Jiang et al. 2023: the same network",
+        paper_against="Jiang et al. 2023: the same network; Zhang, Dauphin and Ma 2019: no norm",
     ),
     "RMS-1": Claim(
         "Under RMS norm the mean is not zeroed and may drift",
+        arms=("rms", "layer"),
+        seeds=5,
         effect="kept",
         unit="of a token's size, over the trained stream",
         quantities={
@@ -157,34 +184,40 @@ CLAIMS = {
     ),
     "RMS-2": Claim(
         "RMS norm needs careful initial weights",
+        arms=("rms", "layer", "centred rms", "none"),
+        seeds=10,
         effect="lost",
         unit="points of accuracy behind layer norm, fully connected",
         quantities={
             "lost": "accuracy behind layer norm, weights with an offset, fully connected (points)",
-            "regained": "accuracy that taking the mean out by hand gives back (points)",
+            "centred": "accuracy behind layer norm with the mean taken out by hand (points)",
             "kept": "accuracy that the offset costs layer norm (points)",
+            "earlier": "accuracy of no norm behind RMS norm at half the offset (points)",
             "blind": "loss that the offset costs layer norm in a recurrent net (nats)",
-            "slow": "loss of RMS norm over layer norm there at a small rate (nats)",
+            "behind": "loss of RMS norm over layer norm there, each at its best rate (nats)",
         },
         bounds={
-            "holds if": {
+            "holds": {"lost": above(50), "earlier": below(4), "behind": above(0.1)},
+            "half-true": {
                 "lost": above(50),
-                "regained": above(50),
-                "kept": below(4),
+                "centred": null(4),
+                "kept": null(4),
                 "blind": null(0.05),
-                "slow": above(0.3),
             },
-            "contradicted": {"lost": below(1), "slow": below(0)},
+            "contradicted": {"lost": below(1), "behind": below(0)},
         },
         condition={
-            "holds if": "the weights share an offset. In a recurrent net a large learning rate "
-            "mostly makes up for it."
+            "half-true": "What ruins it is an offset of all weights, larger than their deviation, "
+            "where the norm stands behind the matrix; layer norm does not see it. A recurrent net "
+            "mostly learns it away at a good rate, and pre-norm Transformers were not tried."
         },
         paper_for="Zhang and Sennrich 2019, Table 1",
         paper_against="Zhang and Sennrich 2019, Fig. 4",
     ),
     "RMS-3": Claim(
         "A trained net's layer norms cannot be exchanged for RMS norms",
+        arms=("layer", "exchanged", "folded"),
+        seeds=5,
         effect="exchanged",
         unit="nats by which a plain exchange raises the loss",
         quantities={
@@ -208,3 +241,5 @@ CLAIMS = {
         paper_against="Jiang et al. 2023",
     ),
 }
+
+FINDINGS = {}

@@ -57,13 +57,14 @@ class Attention(nn.Module):
         width: C.
         heads: their number; divides C.
         generators: one ``torch.Generator`` a copy, of the initial weights (Xavier's scale).
+        scale: factor on the initial weights that write to the stream.
     """
 
-    def __init__(self, width, heads, generators):
+    def __init__(self, width, heads, generators, scale=1.0):
         super().__init__()
         self.heads = heads
         self.reads = Linear(width, 3 * width, generators)  # to query, key and value
-        self.writes = Linear(width, width, generators)
+        self.writes = Linear(width, width, generators, scale)
 
     def forward(self, x, tokens):
         shape = (-1, tokens, 3, self.heads, x.shape[-1] // self.heads)
@@ -78,12 +79,13 @@ class FeedForward(nn.Module):
     Args:
         width: C.
         generators: one ``torch.Generator`` a copy, of the initial weights (Xavier's scale).
+        scale: factor on the initial weights that write to the stream.
     """
 
-    def __init__(self, width, generators):
+    def __init__(self, width, generators, scale=1.0):
         super().__init__()
         self.reads = Linear(width, 4 * width, generators, math.sqrt(2 / 5))
-        self.writes = Linear(4 * width, width, generators, math.sqrt(8 / 5))
+        self.writes = Linear(4 * width, width, generators, scale * math.sqrt(8 / 5))
 
     def forward(self, x, tokens):
         return self.writes(self.reads(x).relu())
@@ -101,24 +103,47 @@ class Transformer(nn.Module):
         heads: of the attention.
         context: largest number of tokens.
         classes: number of characters.
+        branch_scale: factor on the initial weights with which each branch writes to the stream:
+            "plain" for 1, "scaled" for the inverse root of the number of branches, "zero" for 0.
+            The last two are how a residual net is started that has no norm.
         **options: passed to the norm.
 
     Attributes:
         stream: the residual branches in their order, two a block.
+
+    References:
+        Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3
+        (scaled). Zhang, Dauphin and Ma 2019, arXiv:1901.09321 (zero).
     """
 
     def __init__(
-        self, norm, placement, depth, width, seeds, heads=4, context=32, classes=61, **options
+        self,
+        norm,
+        placement,
+        depth,
+        width,
+        seeds,
+        heads=4,
+        context=32,
+        classes=61,
+        branch_scale="plain",
+        **options,
     ):
         super().__init__()
-        generators = generators_of(seeds)
+        scales = {"plain": 1.0, "scaled": (2 * depth) ** -0.5, "zero": 0.0}
+        if branch_scale not in scales:
+            raise ValueError(f"branch_scale is {branch_scale!r}; expected {', '.join(scales)}")
+        scale, generators = scales[branch_scale], generators_of(seeds)
         self.copies = len(generators)
         make = partial(behind_layer, norm, self.copies, width, **options)
         self.characters = nn.Parameter(normal(generators, classes, width) * math.sqrt(1 / 2))
         self.places = nn.Parameter(normal(generators, context, width) * math.sqrt(1 / 2))
         self.stream = nn.ModuleList()
         for _ in range(depth):
-            for branch in (Attention(width, heads, generators), FeedForward(width, generators)):
+            for branch in (
+                Attention(width, heads, generators, scale),
+                FeedForward(width, generators, scale),
+            ):
                 for layer in (branch.reads, branch.writes):
                     on_weight(norm, layer, **options)
                 self.stream.append(Residual(branch, placement, make))

@@ -130,7 +130,8 @@ def update_ratios(model, updates):
         it counts.
     """
     weights = [stored_weight(layer) for layer in (*model.layers, model.head)]
-    change = dict(zip(map(id, model.parameters()), updates, strict=True))
+    trained = [id(p) for p in model.parameters() if p.requires_grad]
+    change = dict(zip(trained, updates, strict=True))
     sizes = [[t.detach().reshape(model.copies, -1).norm(dim=1) for t in pair]
              for pair in ((change[id(w)], w) for w in weights)]  # fmt: skip
     return torch.stack([update / weight.clamp_min(1e-30) for update, weight in sizes])
