@@ -30,6 +30,8 @@ class Interval:
 
     def __format__(self, spec):
         spec = spec or ".1f"
+        if self.low == self.high:  # values on a grid: an interval would claim too much
+            return f"{self.mean:{spec}} (the same in all {self.n})"
         return f"{self.mean:{spec}} (95 % interval {self.low:{spec}} to {self.high:{spec}})"
 
     def __str__(self):
