@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from norms.experiments.claims import Claim, above, below, exactly, null
+from norms.experiments.claims import Claim, above, below, between, exactly, null
 from norms.experiments.data import digits, fashion, sonnets
 from norms.experiments.models import MLP, RNN, Transformer
 from norms.experiments.training import seeded
@@ -216,4 +216,99 @@ CLAIMS = {
     ),
 }
 
-FINDINGS = {}
+FINDINGS = {
+    "recurrent scale": Claim(
+        "Layer norm repairs a recurrent net whose weights are too large, and no healthy one",
+        arms=("layer, scale 3", "none, scale 3", "layer, scale 1", "none, scale 1"),
+        seeds=5,
+        effect="large",
+        unit="points of accuracy gained at scale 3",
+        quantities={
+            "large": "accuracy with layer norm less that without, scale 3 (points)",
+            "usual": "the same at scale 1",
+        },
+        bounds={"holds": {"large": above(40), "usual": below(6)}},
+    ),
+    "slopes by depth": Claim(
+        "The last block's gradient falls with the root of the depth in pre, and stays in post",
+        arms=("pre", "post", "peri", "pre, rms", "post, rms", "peri, rms"),
+        seeds=10,
+        effect="pre",
+        unit="is the slope on log axes, depth 4 to 32",
+        quantities={
+            "pre": "slope in pre, where the theory says -1/2",
+            "post": "slope in post, where the theory says 0",
+            "swap_pre": "slope in pre with RMS norm, less that with layer norm",
+            "swap_post": "the same in post",
+            "swap_peri": "the same in peri",
+        },
+        bounds={
+            "holds": {
+                "pre": between(-0.62, -0.38),
+                "post": null(0.15),
+                "swap_pre": null(0.1),
+                "swap_post": null(0.1),
+                "swap_peri": null(0.1),
+            }
+        },
+    ),
+    "growth by depth": Claim(
+        "The first block's gradient grows with the depth if branches start unscaled, without a norm",
+        arms=("none", "none, scaled", "none, zero", "pre"),
+        seeds=10,
+        effect="plain",
+        unit="times as long at depth 16 as at depth 2",
+        quantities={
+            "plain": "gradient of the first block at depth 16 over that at 2, unscaled branches",
+            "scaled": "the same with scaled branches",
+            "zero": "the same with branches that write nothing",
+            "pre": "the same with layer norm in pre",
+        },
+        bounds={
+            "holds": {
+                "plain": above(100),
+                "scaled": between(0.5, 2),
+                "zero": between(0.5, 2),
+                "pre": between(0.5, 2),
+            }
+        },
+    ),
+    "small batches": Claim(
+        "Small batches cost batch norm accuracy, and layer norm none",
+        arms=("layer, N=1", "layer, N=4", "layer, N=32", "batch, N=2", "batch, N=4"),
+        seeds=5,
+        effect="two",
+        unit="points of error more with batch norm at 2 than with layer norm at 1",
+        quantities={
+            "two": "error of batch norm at 2 less that of layer norm at 1 (points)",
+            "four": "error of batch norm less that of layer norm, both at 4 (points)",
+            "alone": "error of layer norm at 1 less its error at 32 (points)",
+        },
+        bounds={"holds": {"two": above(15), "four": above(1), "alone": null(6)}},
+    ),
+    "easy recurrent tasks": Claim(
+        "Layer norm saves no steps where nothing is wrong",
+        arms=("relu, none", "relu, layer", "tanh, none", "tanh, layer"),
+        seeds=10,
+        effect="relu",
+        unit="times the steps of layer norm",
+        quantities={
+            "relu": "steps to 85 % without a norm over those with layer norm, ReLU",
+            "tanh": "the same, tanh",
+        },
+        bounds={"holds": {"relu": between(2 / 3, 3 / 2), "tanh": between(2 / 3, 3 / 2)}},
+    ),
+    "detached statistics": Claim(
+        "A normalized forward whose backward ignores mean and deviation is worse than layer norm",
+        arms=("layer norm", "mean", "deviation", "both"),
+        seeds=20,
+        effect="both",
+        unit="points of accuracy lost with both detached, eight layers",
+        quantities={
+            "both": "accuracy lost with both detached, eight layers (points)",
+            "apart": "accuracy lost with the deviation detached, less that with the mean (points)",
+            "mean": "accuracy lost with the mean detached (points)",
+        },
+        bounds={"holds": {"both": above(4), "apart": above(0), "mean": null(4)}},
+    ),
+}
