@@ -33,15 +33,9 @@ def run(cell, folder=sweep.RESULTS):
     rates = sweep.chosen(repeat.grid) if repeat.grid else {}
     runs = run_arms(
         {
-            name: partial(
-                train,
-                **arm,
-                **({"learning_rates": [rates[name]]} if rates else {}),
-                **repeat.options,
-                parts=["test"],
-                seeds=seeds,
-            )
+            name: partial(train, **(arm | chosen | repeat.options), parts=["test"], seeds=seeds)
             for name, arm in arms.items()
+            for chosen in [{"learning_rates": [rates[name]]} if rates else {}]
         }
     )
     values = [repeat.statistic(history).tolist() for history in runs.values()]
