@@ -86,7 +86,7 @@ def calls(tree, *names):
 
 def asserts(tree):
     return any(
-        isinstance(node, ast.Assert) or re.match(r"(.*\.)?assert_", name_called(node))
+        isinstance(node, ast.Assert) or re.match(r"(.*\.)?(assert_|finding$)", name_called(node))
         for node in ast.walk(tree)
     )
 
