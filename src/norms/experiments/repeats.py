@@ -29,17 +29,16 @@ def run(cell, folder=sweep.RESULTS):
         Path of the table.
     """
     repeat, seeds = grids.REPEATS[cell], list(range(grids.CLAIMS[cell].seeds))
-    arms = repeat.arms()
-    rates = sweep.chosen(repeat.grid) if repeat.grid else {}
+    options = _options(repeat)
     runs = run_arms(
         {
-            name: partial(train, **(arm | chosen | repeat.options), parts=["test"], seeds=seeds)
-            for name, arm in arms.items()
-            for chosen in [{"learning_rates": [rates[name]]} if rates else {}]
+            name: partial(train, **(arm | options[name]), parts=["test"], seeds=seeds)
+            for name, arm in repeat.arms().items()
         }
     )
     values = [repeat.statistic(history).tolist() for history in runs.values()]
     path, new = _path(cell, folder), _path(cell, folder).with_suffix(".new")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with new.open("w", encoding="utf-8", newline="") as file:
         file.write(
             sweep.header_lines(f"python -m norms.experiments.repeats {cell}", _mark(cell), seeds)
@@ -84,12 +83,20 @@ def stale(cell):
 
 
 def _path(cell, folder):
-    return Path(folder) / f"{cell} {grids.REPEATS[cell].data}.csv".replace(" ", "-").lower()
+    return Path(folder) / f"{cell}.csv"  # so that a page that judges the cell is known to read it
+
+
+def _options(repeat):
+    """What is given to ``train`` besides the arm, by the arm's name."""
+    if not repeat.grid:
+        return dict.fromkeys(repeat.arms(), repeat.options)
+    rates = sweep.chosen(repeat.grid)
+    return {name: {"learning_rates": [rates[name]]} | repeat.options for name in repeat.arms()}
 
 
 def _mark(cell):
     repeat = grids.REPEATS[cell]
-    arms = repeat.arms() | {"": [repeat.statistic, repeat.options]}
+    arms = repeat.arms() | {"": [repeat.statistic, _options(repeat)]}
     return sweep.fingerprint(arms, range(grids.CLAIMS[cell].seeds))
 
 

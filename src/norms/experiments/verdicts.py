@@ -34,21 +34,20 @@ def judge(cell, **measured):
 
     Raises:
         KeyError: there is no such claim.
-        ValueError: other quantities than the claim names.
+        ValueError: other quantities, or another number of seeds, than the claim names.
     """
-    claim = _claim(cell, CLAIMS)
-    word, looked = verdict(claim, measured)
+    if cell not in CLAIMS:
+        raise KeyError(f"there is no claim {cell!r}; there are: {', '.join(CLAIMS)}")
+    claim = CLAIMS[cell]
+    word, looked = _looked_at(cell, claim, measured)
     effect = measured[claim.effect]
-    n = effect.n if isinstance(effect, Interval) else 0
-    if n != claim.seeds:
-        raise ValueError(f"{cell} is claimed for {claim.seeds} seeds and measured with {n}")
     entry = {
         "id": cell,
         "claim": claim.statement,
         "verdict": word,
         "effect": asdict(effect) if isinstance(effect, Interval) else float(effect),
         "unit": claim.unit,
-        "n": n or None,
+        "n": claim.seeds or None,
         "of": claim.of,
         "arms": list(claim.arms),
         "also_on": _also_on(cell, word),
@@ -76,10 +75,11 @@ def finding(name, **measured):
     Raises:
         AssertionError: a bound does not hold.
         KeyError: there is no such finding.
-        ValueError: other quantities than the finding names.
+        ValueError: other quantities, or another number of seeds, than the finding names.
     """
-    claim = _claim(name, FINDINGS)
-    word, looked = verdict(claim, measured)
+    if name not in FINDINGS:
+        raise KeyError(f"there is no finding {name!r}; there are: {', '.join(FINDINGS)}")
+    word, looked = _looked_at(name, FINDINGS[name], measured)
     outside = [
         f"{q} is {_short(measured[q])}, not {bound}" for q, bound, holds in looked if not holds
     ]
@@ -121,10 +121,14 @@ def verdict_table(*paths):
 _made = {}  # the records of this kernel, by cell
 
 
-def _claim(name, claims):
-    if name not in claims:
-        raise KeyError(f"there is no claim {name!r}; there are: {', '.join(claims)}")
-    return claims[name]
+def _looked_at(name, claim, measured):
+    """The verdict, and the bounds that decided; of as many seeds as were claimed."""
+    word, looked = verdict(claim, measured)
+    effect = measured[claim.effect]
+    n = effect.n if isinstance(effect, Interval) else 0
+    if n != claim.seeds:
+        raise ValueError(f"{name} is claimed for {claim.seeds} seeds and measured with {n}")
+    return word, looked
 
 
 def _also_on(cell, word):
