@@ -471,13 +471,34 @@ def is_fresh(path):
     return [f"{path.stem}: {part}; `make run`" for part in parts]
 
 
+# A fold over several cells: it opens at the end of one and closes in a later one.
+SEAL = r'<details class="fold sealed"><summary>[^\n]+</summary>\Z|</details><!-- sealed -->'
+
+
+def seals_its_predictions(notebook):
+    """A sealed fold opens at the end of a cell, closes in a later one, and holds no heading."""
+    found, opened = [], ""
+    for where, cell in cells(notebook, "markdown"):
+        for part in re.split(f"({SEAL})", text_of(cell.source), flags=re.M):
+            if part.startswith("<details") and opened:
+                found.append(f"{where}: opens a sealed fold inside that of {opened}")
+            if part.startswith("</details><!--") and not opened:
+                found.append(f"{where}: closes a sealed fold that is not open")
+            if opened and re.search(r"^#+ ", part, re.M):
+                found.append(f"{where}: a heading inside the sealed fold of {opened}")
+            if re.fullmatch(SEAL, part):
+                opened = where if part.startswith("<details") else ""
+    return found + [f"{opened}: its sealed fold is not closed"] * bool(opened)
+
+
 def folds_as_the_book_does(notebook):
     """A blank line inside each tag lets Markdown be read there."""
     found = []
     for where, cell in cells(notebook, "markdown"):
-        tags = re.findall(r"<details\b|</details>", cell.source)
+        source = re.sub(SEAL, "", cell.source)
+        tags = re.findall(r"<details\b|</details>", source)
         whole = r'<details class="fold"><summary>[^\n]+</summary>\n\n.+?\n\n</details>'
-        if tags != ["<details", "</details>"] * len(re.findall(whole, cell.source, re.S)):
+        if tags != ["<details", "</details>"] * len(re.findall(whole, source, re.S)):
             found.append(
                 f'{where}: a fold is <details class="fold"><summary>…</summary>, a blank line, '
                 "its text, a blank line, </details>"
@@ -570,5 +591,6 @@ CHECKS = [
     types_no_verdict,
     names_what_it_uses,
     folds_as_the_book_does,
+    seals_its_predictions,
     records_what_is_known,
 ]

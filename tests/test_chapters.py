@@ -41,6 +41,7 @@ from chapter_checks import (
     ran_in_order,
     records_what_is_known,
     repeated,
+    seals_its_predictions,
     shows_its_figures,
     speaks_plainly,
     types_no_measurement,
@@ -108,6 +109,7 @@ def shown(**mimes):
     return new_output("display_data", {names[k]: v for k, v in mimes.items()})
 
 
+OPENED, CLOSED = '<details class="fold sealed"><summary>Show</summary>', "</details><!-- sealed -->"
 FOLD = '<details class="fold"><summary>{}</summary>\n\n{}\n\n</details>'
 ALT = "The line rises from zero at the left to one at the right."
 BOUND = "largest entry of the Jacobian between samples: exactly 0, measured 0"
@@ -169,8 +171,8 @@ def norms(**changes):
     return lambda page: page.metadata.norms.update(changes)
 
 
-def prose(text):
-    return lambda page: page.cells.append(new_markdown_cell(text))
+def prose(*texts):
+    return lambda page: page.cells.extend(new_markdown_cell(text) for text in texts)
 
 
 def code(*sources, between="And so on."):
@@ -275,6 +277,10 @@ BAD = [
     (folds_as_the_book_does, "fold", prose(FOLD.format("A", "B").replace("</details>", ""))),
     (folds_as_the_book_does, "fold", prose(FOLD.format("A", "B").replace("\n\nB", "\nB"))),
     (folds_as_the_book_does, "fold", prose('<details class="fold">\n\nB\n\n</details>')),
+    (seals_its_predictions, "not closed", prose(f"Predict.\n\n{OPENED}")),
+    (seals_its_predictions, "not open", prose(f"{CLOSED}\n\nOn.")),
+    (seals_its_predictions, "a heading", prose(f"Predict.\n\n{OPENED}", f"## Next\n\n{CLOSED}")),
+    (seals_its_predictions, "inside that", prose(f"A.\n\n{OPENED}", f"B.\n\n{OPENED}", CLOSED)),
     (begins_with_seeds, "no seed", source(BEGUN, "import torch")),
     (begins_with_seeds, "no seed", source(BEGUN, "# page.begin()\nprint('page.begin()')")),
     (begins_with_seeds, "no seed", source(BEGUN, "if cuda:\n    page.begin()")),
