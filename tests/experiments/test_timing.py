@@ -24,6 +24,43 @@ class Witness(nn.Linear):
         return super().forward(x)
 
 
+class FakeGPU:
+    """A GPU that remembers what stands in line, and is at work as soon as it has waited."""
+
+    def __init__(self, waits=()):
+        self.calls, self.waits = [], list(waits)  # of `waits`: does it still wait when asked?
+
+    def synchronize(self):
+        self.calls.append("synchronize")
+
+    def _sleep(self, cycles):
+        self.calls.append(cycles)
+
+    def get_device_name(self):
+        return "Fake 100"
+
+    def is_available(self):
+        return False
+
+    def Event(self, enable_timing):
+        assert enable_timing
+        return FakeEvent(self)
+
+
+class FakeEvent:
+    def __init__(self, gpu):
+        self.gpu = gpu
+
+    def record(self):
+        self.gpu.calls.append("record")
+
+    def query(self):
+        return not self.gpu.waits.pop(0) if self.gpu.waits else False
+
+    def elapsed_time(self, end):
+        return 250.0 * (end is not self)  # milliseconds
+
+
 def test_layers_take_turns_without_gradients_and_then_forward_and_back():
     calls = []
     layers = {name: Witness(name, calls) for name in "abc"}
@@ -43,6 +80,37 @@ def test_a_ratio_is_the_median_of_the_ratios_turn_by_turn():
     assert timing._median_and_ratio([0.002, 0.02, 0.2], [0.001, 0.01, 0.1]) == pytest.approx(
         (20, 2)
     )
+
+
+def test_on_a_gpu_its_work_is_timed_and_not_how_fast_it_is_told(monkeypatch):
+    gpu = FakeGPU()
+    monkeypatch.setattr(torch, "cuda", gpu)
+    seconds = timing._seconds_of_kernels(lambda layer: gpu.calls.append(layer), "layer", 100)
+    assert seconds == 0.25
+    assert gpu.calls == ["synchronize", 100, "record", "layer", "record", "synchronize"]
+
+
+def test_a_turn_on_a_gpu_that_did_not_wait_long_enough_is_taken_again(monkeypatch):
+    gpu = FakeGPU(waits=[False, False, True])
+    monkeypatch.setattr(torch, "cuda", gpu)
+    timing._seconds_of_kernels(lambda layer: None, "layer", 100)
+    assert [call for call in gpu.calls if call not in ("record", "synchronize")] == [100, 200, 400]
+
+
+def test_what_the_gpu_does_is_timed_with_inputs_that_are_there(monkeypatch):
+    made, real = [], torch.randn
+
+    def randn(shape, device, dtype):
+        made.append((shape, device, dtype))
+        return real(shape, dtype=dtype)
+
+    monkeypatch.setattr(torch, "randn", randn)
+    monkeypatch.setattr(timing, "_seconds_of_kernels", lambda action, layer: action(layer) or 7.0)
+    layer = nn.LayerNorm(3, dtype=torch.bfloat16)
+    times = timing.race({"a": layer}, (2, 3), 2, "cuda", torch.bfloat16)
+    assert made == 2 * [((2, 3), "cuda", torch.bfloat16)]
+    assert times == ({"a": [7.0, 7.0]}, {"a": [7.0, 7.0]})
+    assert layer.weight.grad.dtype == torch.bfloat16
 
 
 # The allocator
@@ -167,18 +235,42 @@ def test_both_tables_are_stored_with_memory_kept(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines() == [str(timing.STEP_COSTS), str(timing.COSTS)]
 
 
+def test_the_table_of_a_gpu_is_stored_alone(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(timing, "in_new_process", lambda *call: calls.append(call))
+    monkeypatch.setattr("sys.argv", ["timing", "--store", "--device", "cuda"])
+    timing.main()
+    assert calls == [({}, timing.store_gpu_costs)]
+    assert capsys.readouterr().out.splitlines() == [str(timing.GPU_COSTS)]
+    monkeypatch.setattr("sys.argv", ["timing", "--device", "cuda"])
+    with pytest.raises(SystemExit):
+        timing.main()
+    assert "--device cuda goes with --store" in capsys.readouterr().err
+
+
+def test_a_gpu_has_wide_tokens_in_sixteen_bits(monkeypatch):
+    calls = []
+    monkeypatch.setattr(timing, "store_costs", lambda *args, **kwargs: calls.append((args, kwargs)))
+    timing.store_gpu_costs()
+    (((widths, rows), options),) = calls
+    assert (widths, rows) == ((256, 1024, 4096, 8192), 16_384)
+    assert options == {"path": timing.GPU_COSTS, "device": "cuda", "dtype": torch.bfloat16}
+
+
 def test_a_table_that_is_not_there_is_reported_with_the_command(tmp_path):
-    for read in (timing.cost_by_width, lambda path: timing.step_cost("batch", path)):
-        with pytest.raises(
-            timing.MissingCosts, match=r"python -m norms\.experiments\.timing --store"
-        ):
-            read(tmp_path / "none.csv")
+    none, command = tmp_path / "none.csv", r"`python -m norms\.experiments\.timing --store{}`"
+    for read in (timing.cost_by_width, lambda device, path: timing.step_cost("batch", path)):
+        with pytest.raises(timing.MissingCosts, match=command.format("")):
+            read("cpu", none)
+    with pytest.raises(timing.MissingCosts, match=command.format(" --device cuda")):
+        timing.cost_by_width("cuda", none)
 
 
 def test_stored_costs_are_the_medians_and_are_read_back(tmp_path, monkeypatch):
     real, raced = timing.race, []
 
-    def race(layers, shape, turns):
+    def race(layers, shape, turns, device, dtype):
+        assert (device, dtype) == ("cpu", torch.float32)
         raced.append((layers, shape, turns, real(layers, shape, turns)))
         return raced[-1][-1]
 
@@ -189,7 +281,7 @@ def test_stored_costs_are_the_medians_and_are_read_back(tmp_path, monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
     path = tmp_path / "costs.csv"
     timing.store_costs(widths=(4, 16), rows=3, repeats=2, turns=3, path=path)
-    widths, times = timing.cost_by_width(path)
+    widths, times = timing.cost_by_width(path=path)
     assert widths == [4, 16]
     assert [(shape, turns) for _, shape, turns, _ in raced] == 2 * [((3, 4), 3)] + 2 * [
         ((3, 16), 3)
@@ -213,8 +305,53 @@ def test_stored_costs_are_the_medians_and_are_read_back(tmp_path, monkeypatch):
     assert lines[0] == "# python -m norms.experiments.timing --store"
     assert lines[2].startswith("# glibc 2.36 allocator: ")
     assert "MALLOC_TRIM_THRESHOLD_=1000" in lines[2]
-    assert lines[3].endswith("3 tokens, microseconds, median of 3")
+    assert lines[3].endswith("3 tokens, float32, microseconds, median of 3")
     assert lines[4] == "norm,variant,width,repeat,forward,both"
+
+
+def test_costs_of_a_gpu_are_stored_under_its_name(tmp_path, monkeypatch):
+    """The layers are made for the device, which here is one that only remembers shapes."""
+    raced = []
+
+    def race(layers, shape, turns, device, dtype):
+        raced.append((list(layers), shape, turns, device, dtype))
+        parameters = [p for layer in layers.values() for p in layer.parameters()]
+        assert {(p.device.type, p.dtype) for p in parameters} == {("meta", torch.bfloat16)}
+        return [{key: [1e-6, 3e-6, 2e-6] for key in layers} for _ in range(2)]
+
+    def on_meta(layer):
+        return lambda width, device, dtype: layer(width, device="meta", dtype=dtype)
+
+    pairs = {
+        name: (on_meta(torchs), on_meta(ours)) for name, (torchs, ours, *_) in timing.PAIRS.items()
+    }
+    monkeypatch.setattr(timing, "PAIRS", pairs)
+    monkeypatch.setattr(timing, "race", race)
+    monkeypatch.setattr(torch, "compile", lambda layer, **_: layer)
+    monkeypatch.setattr(torch, "cuda", FakeGPU())
+    path = tmp_path / "gpu.csv"
+    monkeypatch.setattr(timing, "GPU_COSTS", path)
+    monkeypatch.setattr(timing, "COSTS", tmp_path / "none.csv")
+    timing.store_costs((4, 16), 3, 2, 5, path, "cuda", torch.bfloat16)
+    assert [call[1:] for call in raced] == [
+        ((3, width), 5, "cuda", torch.bfloat16) for width in (4, 4, 16, 16)
+    ]
+    widths, times = timing.cost_by_width("cuda")
+    assert widths == [4, 16]
+    assert len(times) == 6
+    assert all((microseconds == np.full((2, 2), 2)).all() for microseconds in times.values())
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# python -m norms.experiments.timing --store --device cuda"
+    assert lines[1].endswith("Fake 100")
+    assert "allocator: " not in lines[2]
+    assert lines[3].endswith("3 tokens, bfloat16, microseconds, median of 5")
+    assert lines[4] == "norm,variant,width,repeat,forward,both"
+
+
+def test_sixteen_bits_can_be_raced(tmp_path):
+    path = tmp_path / "short.csv"
+    timing.store_costs((4,), 3, 1, 1, path, dtype=torch.bfloat16)
+    assert {v.shape for v in timing.cost_by_width(path=path)[1].values()} == {(1, 1)}
 
 
 @pytest.mark.usefixtures("as_started")

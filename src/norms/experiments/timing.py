@@ -8,7 +8,8 @@ the system after each use, and fetching them anew can take longer than the arith
 layers and in ours. The table has both: the allocator's defaults, and memory kept for reuse.
 
 With ``--store`` it measures, with memory kept, layer and RMS norm over widths and the price of a
-training step with batch norm, and keeps the two tables for the chapters.
+training step with batch norm, and keeps the two tables for the chapters. With ``--store --device
+cuda`` it measures layer and RMS norm over widths on a GPU, in bfloat16, and keeps that table.
 """
 
 import argparse
@@ -41,10 +42,12 @@ __all__ = [
     "race",
     "step_cost",
     "store_costs",
+    "store_gpu_costs",
     "store_step_costs",
 ]
 
 COSTS = Path(__file__).with_name("results") / "cost-by-width.csv"
+GPU_COSTS = COSTS.with_name("cost-by-width-cuda.csv")
 STEP_COSTS = COSTS.with_name("step-costs.csv")
 
 # What glibc reads when a process starts: no block is too large to be kept, and nothing is given back.
@@ -181,19 +184,23 @@ def measure(name, shape, turns=100, compiled=True):
     ]
 
 
-def race(layers, shape, turns=100):
+def race(layers, shape, turns=100, device="cpu", dtype=torch.float32):
     """Let layers take turns, so that a machine that slows down slows all of them.
 
     Args:
         layers: dictionary from a name to a module.
         shape: of their input.
         turns: how many times each one is timed.
+        device: of the input, "cpu" or "cuda".
+        dtype: of the input.
 
     Returns:
         ``forward, both``: dictionaries from the name to the seconds of each turn, for a pass
         without gradients, and for a pass forward and back.
     """
-    x, dy = torch.randn(shape, requires_grad=True), torch.randn(shape)
+    x, dy = (torch.randn(shape, device=device, dtype=dtype) for _ in range(2))
+    x.requires_grad_()
+    clock = _seconds_of_kernels if device == "cuda" else _seconds
 
     def forward(layer):
         with torch.no_grad():
@@ -208,12 +215,37 @@ def race(layers, shape, turns=100):
         seconds = {name: [] for name in layers}
         for turn in range(turns + 5):
             for name, layer in layers.items():
-                start = time.perf_counter()
-                action(layer)
+                taken = clock(action, layer)
                 if turn >= 5:  # the first turns warm up (and compile)
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(taken)
         times.append(seconds)
     return tuple(times)
+
+
+def _seconds(action, layer):
+    start = time.perf_counter()
+    action(layer)
+    return time.perf_counter() - start
+
+
+def _seconds_of_kernels(action, layer, cycles=4_000_000):
+    """Time what the GPU does, and not how fast Python tells it what to do.
+
+    The GPU first waits (for milliseconds), while all its work is lined up behind. If it comes to
+    the work before the last of it stands in line, the turn does not count, and it waits longer.
+    """
+    while True:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        torch.cuda._sleep(cycles)
+        begin.record()
+        action(layer)
+        end.record()
+        waited = not begin.query()
+        torch.cuda.synchronize()
+        if waited:
+            return begin.elapsed_time(end) / 1e3
+        cycles *= 2
 
 
 def _median_and_ratio(seconds, reference):
@@ -242,7 +274,15 @@ def _offset_error(layer, shape):
     return (layer(x).double() - exact(x.double())).abs().max().item()
 
 
-def store_costs(widths=(64, 256, 1024, 4096), rows=1024, repeats=5, turns=40, path=COSTS):
+def store_costs(
+    widths=(64, 256, 1024, 4096),
+    rows=1024,
+    repeats=5,
+    turns=40,
+    path=COSTS,
+    device="cpu",
+    dtype=torch.float32,
+):
     """Time layer and RMS norm over widths: torch's, ours, and ours compiled; store the table.
 
     Args:
@@ -251,25 +291,41 @@ def store_costs(widths=(64, 256, 1024, 4096), rows=1024, repeats=5, turns=40, pa
         repeats: how many medians are taken.
         turns: of each median.
         path: of the table.
+        device: "cpu" or "cuda".
+        dtype: of the inputs and the parameters.
     """
     lines = []
     for width in widths:
+        torch.compiler.reset()  # else a width too many is not compiled any more
         layers = {}
         for name in ("layer", "rms"):
             torchs, ours, *_ = PAIRS[{"layer": "layer norm", "rms": "RMS norm"}[name]]
-            layers[name, "torch"], layers[name, "ours"] = torchs(width), ours(width)
-            layers[name, "ours compiled"] = torch.compile(ours(width), dynamic=False)
+            made = (layer(width, device=device, dtype=dtype) for layer in (torchs, ours, ours))
+            layers[name, "torch"], layers[name, "ours"], last = made
+            layers[name, "ours compiled"] = torch.compile(last, dynamic=False)
         for repeat in range(repeats):
-            times = race(layers, (rows, width), turns)
+            times = race(layers, (rows, width), turns, device, dtype)
             for key in layers:
                 medians = (f"{1e6 * statistics.median(seconds[key]):.4g}" for seconds in times)
                 lines.append([*key, width, repeat, *medians])
     columns = ["norm", "variant", "width", "repeat", "forward", "both"]
-    _store(path, f"{rows} tokens, microseconds, median of {turns}", columns, lines)
+    kind = str(dtype).removeprefix("torch.")
+    what = f"{rows} tokens, {kind}, microseconds, median of {turns}"
+    _store(path, what, columns, lines, device)
 
 
-def cost_by_width(path=COSTS):
+def store_gpu_costs():
+    """Time the same on a GPU, as large language models have it: bfloat16, wide, many tokens."""
+    wide = (256, 1024, 4096, 8192)
+    store_costs(wide, 16_384, path=GPU_COSTS, device="cuda", dtype=torch.bfloat16)
+
+
+def cost_by_width(device="cpu", path=None):
     """Read the stored times of layer and RMS norm.
+
+    Args:
+        device: "cpu", or "cuda" for those on a GPU in bfloat16.
+        path: of another table.
 
     Returns:
         ``widths, times``: W widths, and a dictionary from a norm ("layer" or "rms") and a variant
@@ -278,7 +334,7 @@ def cost_by_width(path=COSTS):
     Raises:
         MissingCosts: there is no table.
     """
-    rows = _read(path)
+    rows = _read(path or {"cpu": COSTS, "cuda": GPU_COSTS}[device], device)
     widths = sorted({int(row["width"]) for row in rows})
     times = {}
     for key in dict.fromkeys((row["norm"], row["variant"]) for row in rows):
@@ -341,14 +397,22 @@ def step_cost(name, path=STEP_COSTS):
     return np.array(ratios)
 
 
-def _store(path, what, columns, lines):
+def _command(device):
+    return "python -m norms.experiments.timing --store" + " --device cuda" * (device == "cuda")
+
+
+def _store(path, what, columns, lines, device="cpu"):
     settings = [f"{name}={os.environ[name]}" for name in _allocator_variables()] or ["defaults"]
     allocator = " ".join([*filter(None, platform.libc_ver()), "allocator:", *settings])
+    machine = f"{torch.backends.cpu.get_cpu_capability()}, 1 thread"
+    if device == "cuda":
+        machine = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}"
+        allocator = "torch's own allocator; times of the kernels, without their launch"
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(
-            "# python -m norms.experiments.timing --store\n"
+            f"# {_command(device)}\n"
             f"# python {platform.python_version()}, torch {torch.__version__}, "
-            f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, 1 thread\n"
+            f"{platform.machine()}, {machine}\n"
             f"# {allocator}\n"
             f"# {datetime.now(UTC):%Y-%m-%d}, {what}\n"
         )
@@ -357,9 +421,9 @@ def _store(path, what, columns, lines):
         writer.writerows(lines)
 
 
-def _read(path):
+def _read(path, device="cpu"):
     if not path.exists():
-        raise MissingCosts(f"no costs in {path}: run `python -m norms.experiments.timing --store`")
+        raise MissingCosts(f"no costs in {path}: run `{_command(device)}`")
     with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(line for line in file if line[:1] != "#"))
 
@@ -369,9 +433,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--store", action="store_true", help="measure for the chapters, and store")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of --store")
     parser.add_argument("--turns", type=int, default=100)
     arguments = parser.parse_args()
+    if arguments.device == "cuda" and not arguments.store:
+        parser.error("--device cuda goes with --store: the printed table is of a CPU")
     settings = allocators()
+    if arguments.device == "cuda":
+        in_new_process({}, store_gpu_costs)
+        print(GPU_COSTS)
+        return
     if arguments.store:
         *_, environment = settings.values()  # the last: memory is kept, where that can be set
         for store, path in ((store_step_costs, STEP_COSTS), (store_costs, COSTS)):
