@@ -6,6 +6,7 @@ from norms.experiments.probes.layers import (
     rounding_error,
     weight_gradient_cosine,
 )
+from norms.experiments.probes.rates import working_decades, working_rates
 from norms.experiments.probes.sequences import Stream, loss_by_place, state_sizes, stream
 from norms.experiments.probes.signals import (
     Signals,
@@ -45,4 +46,6 @@ __all__ = [
     "three_statistics",
     "update_ratios",
     "weight_gradient_cosine",
+    "working_decades",
+    "working_rates",
 ]
