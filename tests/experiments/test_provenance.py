@@ -606,6 +606,15 @@ def test_changes_are_told_in_words():
 # --- The course itself
 
 
+def naming(name):
+    """The pages whose code has this string."""
+    return [
+        page
+        for page in PAGES
+        if any(f'"{name}"' in code for code in provenance._code_cells(CHAPTERS / f"{page}.ipynb"))
+    ]
+
+
 def test_comments_docstrings_and_layout_change_nothing(real):
     before = real.pages()
     for path in sorted(real.root.rglob("*.py")):
@@ -640,8 +649,7 @@ def test_what_no_page_reaches_changes_nothing(real):
 @pytest.mark.parametrize(
     ("name", "readers"),
     [
-        ("results/parity.csv", ["04_rms_norm_evidence"]),
-        ("results/figure-1.csv", ["02_batch_norm_evidence"]),
+        *((f"results/{name}.csv", naming(name)) for name in ("parity", "figure-1", "BN+2", "BN+3")),
         ("sonnets.txt", [page for page in PAGES if page[:2] in ("03", "04")]),
         ("fashion_mnist_14x14.npz", ["02_batch_norm", "02_batch_norm_evidence", "03_layer_norm_evidence"]),
     ],
@@ -663,6 +671,20 @@ def test_a_changed_bound_makes_the_page_stale_that_judges_it(real):
     assert changed(before, real.pages()) == {"02_batch_norm": part}
     real.edit("experiments/grids/layer_norm.py", '"gap": exactly(0)', '"gap": exactly(1)')
     assert list(changed(before, real.pages())) == ["02_batch_norm", "03_layer_norm_evidence"]
+
+
+def test_a_changed_bound_of_a_finding_makes_its_page_stale(real):
+    before = real.pages()
+    real.edit("experiments/grids/why_normalize.py", '"widths": above(1.2)', '"widths": above(1.1)')
+    part = ["norms.experiments.grids.why_normalize has changed"]
+    assert changed(before, real.pages()) == {"01_why_normalize": part}
+
+
+def test_another_way_to_repeat_a_claim_makes_the_page_stale_that_judges_it(real):
+    before = real.pages()
+    real.edit("experiments/grids/batch_norm.py", 'combine="ratio",', 'combine="paired",')
+    part = ["norms.experiments.grids.batch_norm has changed"]
+    assert changed(before, real.pages()) == {page: part for page in naming("BN+3")}
 
 
 def test_a_changed_verdict_makes_the_chapter_stale_that_reads_it(real):
