@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 import norms
 from norms.experiments import probes
+from norms.experiments.training import train
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -49,6 +50,43 @@ def test_under_weight_norm_the_gradient_of_v_stands_at_a_right_angle_to_v(images
     cosine, ratio = probes.weight_gradient_cosine(model, x, y, layer=1, factor=2.0)
     assert cosine < 1e-12
     assert ratio == pytest.approx(1 / 2)  # twice the length, half the gradient
+
+
+def test_a_rotation_is_the_angle_between_the_weights_before_and_after(images):
+    """By hand in two copies, of units that turn by 0, by a right angle, by 1e-4 and by 0.3."""
+    model = build(mlp, "batch")([3, 5])
+    model.layers[0].bias.requires_grad_(False)  # then it has no update
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    updates = [torch.zeros_like(p) for p in parameters]
+    place = [id(p) for p in parameters].index(id(model.layers[1].weight))
+    angles = torch.tensor([0, torch.pi / 2, 1e-4, 0.3], dtype=torch.float64)
+    units = model.layers[1].weight.shape[2]
+    turned = angles.repeat(2, -(-units // 4))[:, :units].flip(1)  # (R, units)
+    turned[1] *= 0.5  # the second copy by half of it
+    old = torch.zeros_like(model.layers[1].weight).double()
+    old[:, 0] = 2
+    new = torch.zeros_like(old)
+    new[:, 0], new[:, 1] = 5 * turned.cos(), 5 * turned.sin()  # longer as well
+    with torch.no_grad():
+        model.layers[1].weight.copy_(new)
+    updates[place] = (new - old).float()
+    found = probes.rotations(model, updates)
+    assert found.shape == (2, 2)  # layers, copies
+    assert (found[0] == 0).all()
+    assert_close(found[1], turned.square().mean(1).sqrt(), rtol=1e-5, atol=0)
+
+
+def test_behind_batch_norm_weight_decay_settles_how_far_a_step_turns(images):
+    """By the root of 2 · rate · decay, whatever the first weights; without a norm it does not."""
+    late = {}
+    for norm in ("batch", "none"):
+        run = train(
+            build(mlp, norm), images, learning_rates=[0.5], seeds=[0, 1], steps=300, batch_size=10,
+            weight_decay=0.03, watch=lambda _step, model, updates: probes.rotations(model, updates),
+        )  # fmt: skip
+        late[norm] = torch.stack(run.watched)[200:].square().mean(0).sqrt()  # (D, R)
+    assert_close(late["batch"] / 0.03**0.5, torch.ones(2, 2).double(), rtol=0.1, atol=0)
+    assert not (late["none"] / 0.03**0.5 - 1).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("offset", [0, 1, 30])

@@ -43,6 +43,10 @@ PROBES = {
         "rnn transformer",
         lambda model, _x, _y, _images, text: probes.loss_by_place(model, *text.test),
     ),
+    "rotations": (
+        "mlp",
+        lambda model, *_: probes.rotations(model, list(model.parameters())),
+    ),
     "shifted_errors": (
         "mlp cnn",
         lambda model, _x, _y, images, _text: probes.shifted_errors(
@@ -139,7 +143,7 @@ def test_a_probe_leaves_the_network_as_it_was(probe, net, norm, images, text):
     assert_unchanged(model, before)
 
 
-@every_case("update_ratios")  # it sends nothing through the network
+@every_case("update_ratios", "rotations")  # they send nothing through the network
 def test_a_probe_that_fails_leaves_the_network_as_it_was(probe, net, norm, images, text):
     """It fails in the head, behind all norms; or in a later step, where the head is not used."""
     model, (x, y) = network(net, norm), (part[:16] for part in images.train)

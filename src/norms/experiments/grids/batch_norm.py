@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from norms.experiments.claims import Claim, Repeat, above, below, null
+from norms.experiments.claims import Claim, Repeat, above, below, between, null
 from norms.experiments.data import digits, fashion
 from norms.experiments.models import CNN, MLP, noisy_norm
 from norms.experiments.training import seeded, sorted_by_class
@@ -304,4 +304,172 @@ CLAIMS = {
     ),
 }
 
-FINDINGS = {}
+FINDINGS = {
+    "deep sigmoids": Claim(
+        "Eight sigmoid layers learn with batch norm, and stay near chance without",
+        arms=("batch norm", "none"),
+        seeds=5,
+        effect="gained",
+        unit="points of accuracy",
+        quantities={
+            "gained": "accuracy with batch norm less that without (points)",
+            "plain": "best mean accuracy without a norm at any rate, on validation (%)",
+        },
+        bounds={"holds": {"gained": above(60), "plain": below(20)}},
+    ),
+    "lag and order": Claim(
+        "New statistics repair a lag, and not a training on sorted batches",
+        arms=("momentum 0.001", "batch, sorted", "batch, shuffled"),
+        seeds=10,
+        effect="lag",
+        unit="points of error that new statistics take off",
+        quantities={
+            "lag": "error that new statistics take off lagging averages (points)",
+            "left": "error after sorted batches over that after shuffled ones, both with new "
+            "statistics (points)",
+        },
+        bounds={"holds": {"lag": above(5), "left": above(10)}},
+    ),
+    "changed answers": Claim(
+        "In training mode the answer to an image depends on its batch, in small ones above all",
+        arms=("momentum 0.1",),
+        seeds=10,
+        effect="two",
+        unit="% of the answers change, in batches of 2",
+        quantities={
+            "two": "answers that change in batches of 2 (%)",
+            "many": "answers that change in batches of 125 (%)",
+        },
+        bounds={"holds": {"two": above(40), "many": below(15)}},
+    ),
+    "two lines on the scale": Claim(
+        "The gradient stands at a right angle to the weights, and shrinks as they grow",
+        arms=("batch norm",),
+        effect="angle",
+        quantities={
+            "angle": "largest cosine between a unit's weights and their gradient",
+            "shrinks": "gradient at three times the weights, less a third",
+        },
+        bounds={"holds": {"angle": below(1e-3), "shrinks": null(1e-3)}},
+    ),
+    "weight scales": Claim(
+        "Smaller initial weights move the lower end of the usable rates, and not the upper",
+        arms=("batch norm, weights × ⅓", "batch norm, weights × 3"),
+        seeds=5,
+        effect="lower",
+        unit="decades from a third of the weights to three times",
+        quantities={
+            "lower": "smallest usable rate at weights × 3 over that at × 1/3 (decades); "
+            "if the initial scale alone decides: log10(81) = 1.91",
+            "upper": "the same of the largest usable rate",
+        },
+        bounds={"holds": {"lower": between(1.2, 2.6), "upper": null(0.6)}},
+    ),
+    "detached batch statistics": Claim(
+        "Without gradients through the statistics training is slower, and biases grow",
+        arms=("detached", "right"),
+        seeds=10,
+        effect="slow",
+        unit="nats of training loss more, at rate 0.1",
+        quantities={
+            "slow": "training loss more with detached statistics (nats)",
+            "right": "largest length of a bias with the right layer",
+            "detached": "smallest length of a bias with detached statistics",
+        },
+        bounds={"holds": {"slow": above(0.05), "right": below(1e-5), "detached": above(0.2)}},
+    ),
+    "shift in one step": Claim(
+        "More noise shifts the inputs of every layer further than plain training does",
+        arms=("batch, more noise", "none"),
+        seeds=10,
+        effect="first",
+        unit="deviations a step more, first hidden layer",
+        quantities={
+            name: f"shift more in a step, {name} hidden layer (deviations)"
+            for name in ("first", "second", "third")
+        },
+        bounds={"holds": {name: above(0.03) for name in ("first", "second", "third")}},
+    ),
+    "jitter": Claim(
+        "The noise of a batch shrinks as 1/√m where m is large",
+        arms=("m = 64", "m = 4"),
+        seeds=5,
+        effect="far",
+        unit="of the predicted jitter, two deviations away, at m = 64",
+        quantities={
+            "far": "jitter over its prediction two deviations from the mean, m = 64",
+            "near": "the same near the mean",
+            "far_of_4": "the same two deviations away, m = 4",
+            "near_of_4": "the same near the mean, m = 4",
+        },
+        bounds={
+            "holds": {
+                "far": between(0.88, 1.12),
+                "near": between(0.88, 1.12),
+                "far_of_4": below(0.6),
+                "near_of_4": above(1.2),
+            }
+        },
+    ),
+    "leak through the batch": Claim(
+        "A net with batch norm reads from its batch what the sample does not hold",
+        arms=("batch norm", "no norm"),
+        seeds=10,
+        effect="over",
+        unit="points more than without a norm, in training mode",
+        quantities={
+            "over": "bits told in training mode, over those without a norm (points)",
+            "plain": "bits told without a norm, less 50 %",
+            "inference": "bits told in evaluation mode, less 50 %",
+        },
+        bounds={"holds": {"over": above(20), "plain": null(3), "inference": null(3)}},
+    ),
+    "new batches": Claim(
+        "Batches drawn anew help a net with batch norm, and more than one without",
+        arms=("batch, shuffled", "batch, cut once", "none, shuffled", "none, cut once"),
+        seeds=20,
+        effect="batch",
+        unit="points of accuracy gained with batch norm",
+        quantities={
+            "batch": "accuracy gained with batch norm (points)",
+            "none": "accuracy gained without (points)",
+            "apart": "the first less the second (points)",
+        },
+        bounds={"holds": {"batch": above(0.3), "none": null(1), "apart": above(0)}},
+    ),
+    "weight decay": Claim(
+        "With weight decay the lengths settle, and a step then turns the weights by √(2ηλ)",
+        arms=("η = 1, λ = 0.005", "η = 0.25, λ = 0.02", "η = 1, λ = 0.02"),
+        seeds=5,
+        effect="large_rate",
+        unit="of the predicted angle, η = 1 and λ = 0.005",
+        quantities={
+            "large_rate": "angle of a step over √(2ηλ), η = 1 and λ = 0.005",
+            "small_rate": "the same, η = 0.25 and λ = 0.02",
+            "strong": "the same, η = 1 and λ = 0.02",
+            "lengths": "length of the weights in the first over that in the second; "
+            "predicted: the fourth root of the ratios of η/λ, 2",
+        },
+        bounds={
+            "holds": {
+                "large_rate": between(0.9, 1.1),
+                "small_rate": between(0.9, 1.1),
+                "strong": between(0.9, 1.1),
+                "lengths": between(1.7, 2.3),
+            }
+        },
+    ),
+    "frozen weights": Claim(
+        "Fine-tuning a head in training mode moves the frozen layers' statistics, and the old "
+        "images pay",
+        arms=("training mode", "norms in evaluation mode"),
+        seeds=5,
+        effect="forgot",
+        unit="points of error more on the old images, all parameters put back",
+        quantities={
+            "forgot": "error on the old images with the old head put back, over that before (points)",
+            "old": "error on the old images in training mode over that with frozen norms (points)",
+        },
+        bounds={"holds": {"forgot": above(5), "old": above(10)}},
+    ),
+}

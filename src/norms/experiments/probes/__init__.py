@@ -3,6 +3,7 @@
 from norms.experiments.probes.layers import (
     jacobian_blocks,
     norms_after_linear,
+    rotations,
     rounding_error,
     weight_gradient_cosine,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "loss_by_place",
     "norms_after_linear",
     "rms",
+    "rotations",
     "rounding_error",
     "saturated",
     "shifted_errors",

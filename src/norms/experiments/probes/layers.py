@@ -10,7 +10,13 @@ import norms
 from norms.experiments.evaluation import cross_entropy
 from norms.experiments.models.seats import stored_weight
 
-__all__ = ["jacobian_blocks", "norms_after_linear", "rounding_error", "weight_gradient_cosine"]
+__all__ = [
+    "jacobian_blocks",
+    "norms_after_linear",
+    "rotations",
+    "rounding_error",
+    "weight_gradient_cosine",
+]
 
 
 @torch.random.fork_rng(devices=[])  # for layers that draw
@@ -42,6 +48,28 @@ def weight_gradient_cosine(model, images, labels, layer=3, factor=3.0):
     with torch.no_grad():
         weight.mul_(factor)
     return cosine, (gradient().norm(dim=(1, 2)) / first.norm(dim=(1, 2))).mean().item()
+
+
+def rotations(model, updates):
+    """Return the angle by which an update turned the incoming weights of a unit, layer by layer.
+
+    Args:
+        model: R copies of an MLP, after the update.
+        updates: changes of its parameters, as ``train`` gives them to ``watch``.
+
+    Returns:
+        Tensor (D, R) of root mean squares over the units of the hidden layers, in radians.
+    """
+    trained = [id(p) for p in model.parameters() if p.requires_grad]
+    change, angles = dict(zip(trained, updates, strict=True)), []
+    for layer in model.layers:
+        weight = stored_weight(layer)  # (R, inputs, units)
+        new = weight.detach().double()
+        before = new - change[id(weight)]
+        pair = [w / w.norm(dim=1, keepdim=True) for w in (new, before)]
+        half = (pair[0] - pair[1]).norm(dim=1) / 2  # the sine of half the angle, exact if small
+        angles.append((2 * half.clamp(max=1).asin()).square().mean(1).sqrt())
+    return torch.stack(angles)
 
 
 @torch.random.fork_rng(devices=[])  # for the initial weights
