@@ -8,6 +8,7 @@ from norms.experiments.claims import (
     VERDICTS,
     Bound,
     Claim,
+    Repeat,
     above,
     below,
     between,
@@ -131,6 +132,26 @@ def test_a_claim_that_could_not_fail_or_says_nothing_is_refused():
         claim({"holds if": HOLDS}, condition={"holds": "always"})
     with pytest.raises(ValueError, match="effect 'loss' is no quantity"):
         claim({"holds": HOLDS}, effect="loss")
+
+
+def test_a_claim_has_no_arms_and_no_seeds_unless_they_are_stated():
+    bare = Claim("It rains")
+    assert (bare.arms, bare.seeds, bare.of) == ((), 0, "paired seeds")
+    made = Claim("It gains", ("none", "batch"), 10)
+    assert (made.arms, made.seeds) == (("none", "batch"), 10)
+
+
+def test_what_was_stated_cannot_be_changed():
+    for frozen in (Claim("It rains"), Repeat("digits", dict, len)):
+        name = next(iter(vars(frozen)))
+        with pytest.raises(AttributeError, match="cannot assign"):
+            setattr(frozen, name, "It snows")
+
+
+def test_a_repeat_is_of_paired_seeds_at_rates_of_its_own():
+    repeat = Repeat("digits", dict, len)
+    assert (repeat.data, repeat.arms, repeat.statistic) == ("digits", dict, len)
+    assert (repeat.combine, repeat.grid, repeat.options) == ("paired", "", {})
 
 
 def test_each_verdict_may_be_given():

@@ -72,6 +72,13 @@ def test_an_interval_is_written_with_its_ends(effect):
     assert f"{effect}" == str(effect) == "2.0 (95 % interval 1.0 to 3.0)"
 
 
+def test_of_equal_values_no_interval_is_claimed():
+    """They sit on a grid: that they agree says nothing about what lies between its points."""
+    assert f"{interval([2, 2, 2]):.1f}" == "2.0 (the same in all 3)"
+    assert f"{paired([1, 2], [0, 1])}" == str(interval([1, 1])) == "1.0 (the same in all 2)"
+    assert f"{Interval(2.0, 1.999, 2.001, 5):.1f}" == "2.0 (95 % interval 2.0 to 2.0)"
+
+
 def test_claims_are_asserted_with_their_margin(effect):
     evidence.assert_above(effect, 0.5)
     evidence.assert_below(effect, 3.5)
