@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from norms.experiments.claims import Claim, above, below, between, null
+from norms.experiments.claims import Claim, above, below, between, exactly, null
 from norms.experiments.data import digits, sonnets
 from norms.experiments.models import MLP, RNN, PartialRMSNorm, Transformer, centred_rms_norm
 from norms.experiments.training import seeded
@@ -242,4 +242,116 @@ CLAIMS = {
     ),
 }
 
-FINDINGS = {}
+FINDINGS = {
+    "three starts": Claim(
+        "Without a norm a good start ends as low, at the best rate; with one more rates work",
+        arms=tuple(
+            f"{arm}, warm-up 0" for arm in ("none", "none, scaled", "none, zero", "pre", "pre, rms")
+        ),
+        seeds=5,
+        effect="plain",
+        unit="nats above RMS norm with unscaled branches",
+        quantities={
+            "plain": "loss with unscaled branches less that with RMS norm (nats)",
+            "scaled": "the same with scaled branches",
+            "zero": "the same with branches that write nothing at first",
+            "swap": "loss with RMS norm less that with layer norm (nats)",
+            "window": "decades of rates that end below 2.8 nats with RMS norm, less those of the "
+            "best of the three nets without",
+        },
+        bounds={
+            "holds": {
+                "plain": above(0.2),
+                "scaled": null(0.1),
+                "zero": null(0.1),
+                "swap": null(0.1),
+                "window": above(0.25),
+            }
+        },
+    ),
+    "three features": Claim(
+        "pRMSNorm that measures 3 of 48 features lets the gradient explode in a deep stack",
+        arms=("pRMSNorm, pre",),
+        seeds=5,
+        effect="growth",
+        unit="times as large at the first of 64 branches as at the last",
+        quantities={"growth": "growth of the gradient over 64 branches"},
+        bounds={"holds": {"growth": above(100)}},
+    ),
+    "constant direction": Claim(
+        "Plain descent changes no weight along the constant direction with layer norm in pre",
+        arms=("layer", "rms"),
+        seeds=5,
+        effect="rms",
+        unit="of the change's length along the constant direction, RMS norm",
+        quantities={
+            "layer": "share of the change of the matrices that write to the stream, layer norm",
+            "rms": "the same with RMS norm; by chance the root of 1/48",
+        },
+        bounds={"holds": {"layer": below(1e-3), "rms": above(0.03)}},
+    ),
+    "parity": Claim(
+        "Trained from scratch, RMS norm ends as low as layer norm",
+        arms=("layer", "rms"),
+        seeds=5,
+        effect="rms",
+        unit="nats above layer norm",
+        quantities={"rms": "loss with RMS norm less that with layer norm (nats)"},
+        bounds={"holds": {"rms": null(0.05)}},
+    ),
+    "parity of a part": Claim(
+        "pRMSNorm that measures 16 of 48 features ends as low, too",
+        arms=("layer", "partial rms"),
+        seeds=5,
+        effect="partial",
+        unit="nats above layer norm",
+        quantities={"partial": "loss with pRMSNorm less that with layer norm (nats)"},
+        bounds={"holds": {"partial": null(0.05)}},
+    ),
+    "parity without a norm": Claim(
+        "So does a net without a norm that starts well, and one that does not stays behind",
+        arms=("layer", "none", "none, scaled", "none, zero"),
+        seeds=5,
+        effect="plain",
+        unit="nats above layer norm",
+        quantities={
+            "plain": "loss with unscaled branches less that with layer norm (nats)",
+            "scaled": "the same with scaled branches",
+            "zero": "the same with branches that write nothing at first",
+        },
+        bounds={"holds": {"plain": above(0.05), "scaled": null(0.05), "zero": null(0.05)}},
+    ),
+    "slow recovery": Claim(
+        "In a recurrent net an offset of the weights costs RMS norm at a small rate",
+        arms=("rms, offset 0.2", "layer, offset 0.2"),
+        seeds=5,
+        effect="slow",
+        unit="nats above layer norm at rate 0.003",
+        quantities={"slow": "loss of RMS norm over layer norm at rate 0.003 (nats)"},
+        bounds={"holds": {"slow": above(0.3)}},
+    ),
+    "cast and gain": Claim(
+        "To cast before the gain rounds twice: about a quarter of the outputs differ, by one unit",
+        arms=("gain, then cast", "cast, then gain", "1 + w in float32", "1 + w in bfloat16"),
+        seeds=5,
+        effect="differ",
+        unit="of the outputs differ in bfloat16",
+        of="draws",
+        quantities={
+            "differ": "share of outputs that differ between the two orders; theory: about 1/4",
+            "units": "largest difference, in units in the last place",
+            "ones": "share that differ where all gains are 1",
+            "layers": "share in which torch's layer or ours differs from gain, then cast",
+            "plus": "share that differ if 1 + w is stored in bfloat16",
+        },
+        bounds={
+            "holds": {
+                "differ": between(0.2, 0.3),
+                "units": exactly(1),
+                "ones": exactly(0),
+                "layers": below(1e-3),
+                "plus": between(0.15, 0.35),
+            }
+        },
+    ),
+}
