@@ -270,7 +270,7 @@ FINDINGS = {
         },
     ),
     "three features": Claim(
-        "pRMSNorm that measures 3 of 48 features lets the gradient explode in a deep stack",
+        "Measuring 3 of 48 features, pRMSNorm lets the gradient explode in a deep stack",
         arms=("pRMSNorm, pre",),
         seeds=5,
         effect="growth",
@@ -300,7 +300,7 @@ FINDINGS = {
         bounds={"holds": {"rms": null(0.05)}},
     ),
     "parity of a part": Claim(
-        "pRMSNorm that measures 16 of 48 features ends as low, too",
+        "Measuring 16 of 48 features, pRMSNorm ends as low, too",
         arms=("layer", "partial rms"),
         seeds=5,
         effect="partial",
