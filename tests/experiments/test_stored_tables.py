@@ -1,8 +1,10 @@
 """The tables in the package were made from today's arms, seeds and code."""
 
+from pathlib import Path
+
 import pytest
 
-from norms.experiments import grids, sweep
+from norms.experiments import grids, repeats, sweep, timing
 
 
 @pytest.mark.parametrize("grid", grids.GRIDS)
@@ -18,6 +20,27 @@ def test_stored_tables_are_those_of_the_arms(grid):
 @pytest.mark.parametrize("grid", grids.GRIDS)
 def test_stored_tables_are_fresh(grid):
     assert not sweep.stale(grid), f"run `python -m norms.experiments.sweep {grid}`"
+
+
+@pytest.mark.parametrize("grid", grids.RATES)
+def test_every_arm_has_all_the_rates_of_a_grid_that_has_its_own(grid):
+    wanted = {sweep.rate(k) for k in grids.RATES[grid]}
+    for arm, (rates, _) in sweep.results(grid).items():
+        assert wanted <= set(rates), f"{arm}: `python -m norms.experiments.sweep {grid} --again`"
+
+
+@pytest.mark.parametrize("cell", grids.REPEATS)
+def test_stored_repeats_are_fresh_and_of_the_seeds_of_the_claim(cell):
+    data, effect = repeats.stored(cell)
+    assert not repeats.stale(cell), f"run `python -m norms.experiments.repeats {cell}`"
+    assert data == grids.REPEATS[cell].data
+    assert effect.n == grids.CLAIMS[cell].seeds
+
+
+def test_every_stored_table_belongs_to_something():
+    costs = {path.stem for path in vars(timing).values() if isinstance(path, Path)}
+    found = {path.stem for path in sweep.RESULTS.glob("*.csv")}
+    assert found - costs == {*grids.GRIDS, *grids.REPEATS}
 
 
 def test_the_seeds_of_the_grids_are_not_those_of_the_pages():
