@@ -8,12 +8,13 @@ import torch
 from small_nets import SEATS, build, cnn, descend, mlp, rnn, transformer, twin_of
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 from torch.testing import assert_close
 
 from norms.experiments import probes, training
 from norms.experiments.data import Dataset, sonnets
 from norms.experiments.evaluation import evaluate, predict, squared_error
-from norms.experiments.models import noisy_norm
+from norms.experiments.models import Conv, Linear, noisy_norm
 from norms.experiments.training import (
     GridError,
     History,
@@ -183,6 +184,121 @@ def test_every_copy_descends_as_with_torchs_optimizer(optimizer, torchs, warmup,
             rise.step()
         for mine, theirs in zip(history.model.parameters(), model.parameters(), strict=True):
             assert torch.allclose(mine[copy], theirs[0], atol=1e-5)
+
+
+# What is decayed in torch's network: weights, and v where a weight is made of a length and v.
+DECAYED = ("weight", "parametrizations.weight.original1")
+
+
+def torchs_groups(twin, decay):
+    """Parameters of a network of torch's layers, as torch's manual has them for weight decay."""
+    weights = [
+        layer.get_parameter(name)
+        for layer in twin.modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+        for name in DECAYED
+        if name in dict(layer.named_parameters())
+    ]
+    rest = [p for p in twin.parameters() if p.requires_grad and all(p is not w for w in weights)]
+    assert weights
+    assert rest
+    return [{"params": weights, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "torchs", "rates"),
+    [({"optimizer": "adam"}, torch.optim.Adam, (0.003, 0.01)),
+     ({}, torch.optim.SGD, (0.03, 0.1)),
+     ({"momentum": 0.9}, partial(torch.optim.SGD, momentum=0.9), (0.01, 0.03))],
+    ids=["adam", "plain", "momentum"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("net", "seat"),
+    [(mlp, "none"), (mlp, "both"), (cnn, "layer"), (partial(rnn, inputs=4, classes=10), "layer")],
+    ids=["mlp", "both seats", "cnn", "rnn"],
+)
+def test_weights_decay_as_with_torchs_optimizer(net, seat, optimizer, torchs, rates, images):
+    make = build(net, SEATS[seat])
+    run = partial(train, make, images, learning_rates=list(rates), seeds=[3, 5], steps=5,
+                  batch_size=16, **optimizer)  # fmt: skip
+    history, without = run(weight_decay=0.2), run()
+    for copy, (rate, seed) in enumerate(product(rates, (3, 5))):
+        twin = twin_of(make([seed]), 0)
+        descent = torchs(torchs_groups(twin, 0.2), rate)
+        losses = descend(twin, descent, images, shuffled(images.train[1], 16, 5, seed))
+        assert_close(history.loss.flatten(1)[:, copy], losses, atol=1e-4, rtol=0)
+        found = twin_of(history.model, copy).state_dict()
+        for name, value in twin.state_dict().items():
+            assert_close(found[name], value, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(history.loss[-1], without.loss[-1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("net", "seat"),
+    [(mlp, "both"), (cnn, "batch"), (partial(rnn, inputs=4), "layer"),
+     (partial(transformer, placement="pre"), "both")],
+    ids=["mlp", "cnn", "rnn", "transformer"],
+)  # fmt: skip
+def test_biases_gains_and_tables_do_not_decay(net, seat, images, text):
+    """One step with and without it, from the same start: only weights differ, by their decay."""
+    data, make = (text if "placement" in net.keywords else images), build(net, SEATS[seat])
+    if net.func is rnn.func:
+        make = build(net, SEATS[seat], classes=10)
+    run = partial(train, make, data, learning_rates=[0.1, 0.2], seeds=[3, 5], steps=1,
+                  batch_size=8)  # fmt: skip
+    start, decayed, plain = make([3, 5, 3, 5]), run(weight_decay=0.5).model, run().model
+    found = []
+    for (name, before), with_it, without in zip(
+        start.named_parameters(), decayed.parameters(), plain.parameters(), strict=True
+    ):
+        if torch.equal(with_it, without):
+            continue
+        found.append(name)
+        rates = torch.tensor([0.1, 0.1, 0.2, 0.2]).repeat_interleave(len(before) // 4)
+        rates = rates.view(-1, *[1] * (before.dim() - 1))
+        assert_close(with_it, without - 0.5 * rates * before, atol=1e-6, rtol=1e-5)
+    behind = "parametrizations.weight.original"
+    layers = {n: m for n, m in start.named_modules() if isinstance(m, Linear | Conv)}
+    weights = {f"{n}.{behind if is_parametrized(m) else 'weight'}" for n, m in layers.items()}
+    assert set(found) == weights
+    assert len(list(start.parameters())) > len(weights)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_what_needs_no_gradient_stays_and_the_rest_descends_as_with_torch(optimizer, images):
+    still = ("layers.0.weight", "norms.1.weight", "head.bias")
+
+    def make(seeds):
+        model = mlp(norm="layer", seeds=seeds)
+        for name in still:
+            model.get_parameter(name).requires_grad_(False)
+        return model
+
+    updates = []
+    history = train(
+        make, images, learning_rates=[0.03, 0.1], seeds=[3, 5], steps=4, batch_size=16,
+        optimizer=optimizer, weight_decay=0.1, watch=lambda _s, _m, u: updates.append(u),
+    )  # fmt: skip
+    start = make([3, 5, 3, 5])
+    for name, parameter in history.model.named_parameters():
+        assert torch.equal(parameter, start.get_parameter(name)) == (name in still), name
+        assert parameter.requires_grad == (name not in still)
+    moving = [p for n, p in start.named_parameters() if n not in still]
+    for step in updates:
+        assert [u.shape for u in step] == [p.shape for p in moving]
+    torchs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
+    for copy, (rate, seed) in enumerate(product((0.03, 0.1), (3, 5))):
+        twin = twin_of(make([seed]), 0)
+        _, first, first_norm, _, second, second_norm, _, head = twin
+        for parameter in (first.weight, second_norm.weight, head.bias):
+            parameter.requires_grad_(False)
+        groups = [
+            {"params": [second.weight, head.weight], "weight_decay": 0.1},
+            {"params": [first.bias, *first_norm.parameters(), second.bias, second_norm.bias]},
+        ]
+        losses = descend(twin, torchs(groups, rate), images,
+                         shuffled(images.train[1], 16, 4, seed))  # fmt: skip
+        assert_close(history.loss.flatten(1)[:, copy], losses, atol=1e-4, rtol=0)
 
 
 def test_an_unknown_optimizer_is_refused(images):

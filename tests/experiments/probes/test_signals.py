@@ -103,6 +103,32 @@ def test_of_a_weight_with_a_norm_the_parameter_behind_it_counts():
     assert_close(ratios, expected)
 
 
+def frozen(*names):
+    """An MLP's copies of which parameters with these names are not trained."""
+
+    def make(seeds):
+        model = mlp(norm="layer", seeds=seeds)
+        for name in names:
+            model.get_parameter(name).requires_grad_(False)
+        return model
+
+    return make
+
+
+def test_what_is_not_trained_shifts_nothing_and_has_the_ratio_0(images):
+    def ratios(make):
+        watch = lambda _step, model, updates: probes.update_ratios(model, updates)  # noqa: E731
+        return train(make, images, learning_rates=[0.1], seeds=[3, 5], steps=1, batch_size=16,
+                     watch=watch).watched[0]  # fmt: skip
+
+    whole = ratios(frozen())
+    assert (whole > 0).all()
+    assert torch.equal(ratios(frozen("layers.0.bias", "norms.1.weight")), whole)
+    part = ratios(frozen("layers.0.bias", "layers.1.weight"))
+    assert torch.equal(part[[0, 2]], whole[[0, 2]])
+    assert torch.equal(part[1], torch.zeros(2))
+
+
 def test_updates_of_descent_are_as_large_as_its_rate(images):
     ratios = train(
         build(mlp, "none"), images, learning_rates=[0.1, 0.2], seeds=[0], steps=1, batch_size=16,

@@ -127,13 +127,13 @@ def update_ratios(model, updates):
     Returns:
         Tensor (D + 1, R) of the ratio of root mean squares for the hidden layers' weights and
         the head's; about 10^-3 is healthy. Of a weight that carries a norm, the parameter behind
-        it counts.
+        it counts; a weight that is not trained has 0.
     """
     weights = [stored_weight(layer) for layer in (*model.layers, model.head)]
     trained = [id(p) for p in model.parameters() if p.requires_grad]
     change = dict(zip(trained, updates, strict=True))
     sizes = [[t.detach().reshape(model.copies, -1).norm(dim=1) for t in pair]
-             for pair in ((change[id(w)], w) for w in weights)]  # fmt: skip
+             for pair in ((change.get(id(w), w * 0), w) for w in weights)]  # fmt: skip
     return torch.stack([update / weight.clamp_min(1e-30) for update, weight in sizes])
 
 
