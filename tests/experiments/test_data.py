@@ -35,6 +35,18 @@ def test_parts_have_their_sizes_and_do_not_overlap():
     assert len(train & validation) + len(train & test) + len(validation & test) == 0
 
 
+@pytest.mark.parametrize("count", [500, 1])
+def test_fewer_training_images_are_the_first_of_the_same(count):
+    whole, few = fashion(), fashion(count)
+    for mine, theirs in zip(few.train, whole.train, strict=True):
+        assert torch.equal(mine, theirs[:count])
+    for part in ("validation", "test"):
+        for mine, theirs in zip(getattr(few, part), getattr(whole, part), strict=True):
+            assert torch.equal(mine, theirs)
+    assert (few.mean, few.deviation) == (whole.mean, whole.deviation)  # those of all 4,000
+    assert str(few) == f"Fashion-MNIST: 14x14, {count} train, 1000 validation, 2000 test"
+
+
 def test_images_keep_their_labels():
     """Each part's images and labels are those of the files, in one order."""
     from sklearn.datasets import load_digits

@@ -100,6 +100,21 @@ def test_a_sweep_of_losses_looks_for_the_smallest(tmp_path, fake_runs, text):
         sweep.run("endless", {"a": {"peak": 99, "data": text}}, seeds=(1,), folder=tmp_path)
 
 
+def test_a_grid_may_have_rates_of_its_own(tmp_path, fake_runs, monkeypatch):
+    """All its arms begin with them, and are extended as ever; those of the call come first."""
+    arms = {"inside": {"peak": -1}, "low": {"peak": -6}, "adam": {"peak": 0, "optimizer": "adam"}}
+    monkeypatch.setattr(grids, "RATES", {"demo": range(-3, 2)})
+    sweep.run("demo", arms, seeds=(1, 2), folder=tmp_path)
+    found = {name: rates for name, (rates, _) in sweep.results("demo", tmp_path).items()}
+    assert found["inside"] == found["adam"] == [0.03, 0.1, 0.3, 1, 3]
+    assert found["low"] == [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3]
+    one = {"inside": arms["inside"]}
+    sweep.run("other", one, seeds=(1, 2), folder=tmp_path)
+    assert sweep.results("other", tmp_path)["inside"][0] == [0.01, 0.03, 0.1, 0.3, 1, 3]
+    sweep.run("demo", one, seeds=(1, 2), folder=tmp_path, start=range(-2, 1), again=True)
+    assert sweep.results("demo", tmp_path)["inside"][0] == [0.1, 0.3, 1]
+
+
 def test_of_equal_rates_the_smaller_one_is_best(tmp_path, fake_runs, monkeypatch):
     flat = lambda name, arm, k, seeds: (name, k, [90 - 5 * (k not in (-1, 0))] * len(seeds))  # noqa: E731
     monkeypatch.setattr(sweep, "_tune", flat)
@@ -290,6 +305,12 @@ def test_an_arm_is_run_again_with_other_options(reruns):
     assert call["batch_size"] == 32
 
 
+def test_arms_are_run_again_at_rates_that_are_given(reruns):
+    """As for a window of rates that work: the same ones for every arm."""
+    sweep.rerun("demo", [0], learning_rates=[0.01, 0.1, 1.0])
+    assert [call["learning_rates"] for call in reruns] == [[0.01, 0.1, 1.0]] * 2
+
+
 # --- The command
 
 
@@ -398,7 +419,7 @@ def test_a_table_is_confirmed_by_training_the_chosen_rates_again(tmp_path, fake_
     assert sweep.confirm("demo", arms, seeds=(1, 2), folder=tmp_path) == []
     assert fake_runs[runs:] == [("inside", -1), ("low", -6)]
     assert body(path) == before
-    assert sweep._mark(path) == "other code"
+    assert sweep.mark_of(path) == "other code"
     assert "confirmed" in path.read_text().splitlines()[3]
     assert sweep._measure(path) == "accuracy"
 

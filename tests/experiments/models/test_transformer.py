@@ -109,6 +109,64 @@ def test_weights_have_their_scale():
         assert weight.std().item() == pytest.approx(deviation, rel=0.1)
 
 
+def is_written(name):
+    return name.endswith("branch.writes.weight")
+
+
+FACTORS = [("plain", 2, 1), ("scaled", 2, 1 / 2), ("scaled", 8, 1 / 4), ("scaled", 3, 6**-0.5)]
+FACTORS = [*product(("none", "layer", "both"), FACTORS), ("none", ("zero", 2, 0))]
+
+
+@pytest.mark.parametrize(("seat", "factor"), FACTORS)
+def test_the_scale_of_branches_is_a_factor_on_what_they_write(seat, factor):
+    """And on nothing else: nets with and without it are paired, draw by draw."""
+    scale, depth, factor = factor
+    given, plain = (
+        net(seat, "pre" if seat != "none" else "none", depth=depth, **options)
+        for options in ({"branch_scale": scale}, {})
+    )
+    found = dict(given.named_parameters())
+    behind = ".parametrizations.weight.original"
+    written = [n for n in found if is_written(n.replace(behind, ".weight"))]
+    assert len(written) == 2 * depth
+    for name, parameter in plain.named_parameters():
+        if name in written:
+            assert_close(found[name], factor * parameter, rtol=1e-6, atol=0)
+            assert factor == 6**-0.5 or torch.equal(found[name], factor * parameter)
+        elif not name.endswith(".g"):  # the length of a weight follows from it
+            assert torch.equal(found[name], parameter), name
+
+
+def test_branches_that_write_nothing_leave_the_stream_as_it_is():
+    model = net("none", "none", branch_scale="zero", depth=3)
+    tokens = torch.randint(5, (2, 4, 6))
+    logits = model(tokens)
+    for number in range(2):
+        x = model.characters[number][tokens[number]] + model.places[number]
+        expected = x @ model.head.weight[number] + model.head.bias[number]
+        assert_close(logits[number], expected)
+    logits.square().sum().backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    branches = {f"stream.{k}.branch.writes.{name}" for k in range(6) for name in ("weight", "bias")}
+    assert moved == branches | {"characters", "places", "head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("scale", ["zero", "scaled"])
+def test_branches_learn_to_write(scale, text):
+    make = build(transformer, "none", placement="none", branch_scale=scale)
+    history = train(make, text, learning_rates=[0.1], seeds=[3, 5], steps=3, batch_size=6)
+    start = make([3, 5])
+    for name, parameter in history.model.named_parameters():
+        for mine, before in zip(parameter, start.get_parameter(name), strict=True):
+            assert not torch.equal(mine, before), name
+
+
+@pytest.mark.parametrize("scale", ["fixup", "", None, 0.5])
+def test_an_unknown_scale_of_branches_is_refused(scale):
+    with pytest.raises(ValueError, match=r"branch_scale is .*; expected plain, scaled, zero"):
+        net("none", "none", branch_scale=scale)
+
+
 # --- who sees whom
 
 
