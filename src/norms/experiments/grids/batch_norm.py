@@ -355,7 +355,7 @@ FINDINGS = {
     "weight scales": Claim(
         "Smaller initial weights move the lower end of the usable rates, and not the upper",
         arms=("batch norm, weights × ⅓", "batch norm, weights × 3"),
-        seeds=5,
+        seeds=10,
         effect="lower",
         unit="decades from a third of the weights to three times",
         quantities={
