@@ -8,6 +8,7 @@ import ast
 import io
 import re
 import statistics
+import string
 from base64 import b64decode
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-from norms.experiments import provenance
+from norms.experiments import provenance, verdicts
 from norms.experiments.claims import VERDICTS, verdict
 from norms.experiments.evidence import Interval
 from norms.experiments.grids import CLAIMS
@@ -442,7 +443,59 @@ def types_no_verdict(notebook):
     return found
 
 
-USES = ("judge", "verdict_table", "rerun", "results", "chosen", "table", "arms", "step_cost")
+BOUNDS = ("assert_above", "assert_below", "assert_within", "within", "holds")
+
+
+def states_its_bounds_in_the_package(notebook):
+    """A bound on a measurement stands in CLAIMS or FINDINGS, committed before the page is run.
+
+    A page asserts what is exact, such as ``torch.equal``, and tolerances of identities.
+    """
+    found, ends = [], set()
+    for where, cell in cells(notebook, "code"):
+        tree = syntax(cell)
+        told = {name_called(call) for call in calls(tree, *BOUNDS)}
+        told |= {
+            node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").endswith(".claims")
+        }
+        for node in ast.walk(tree):
+            match node:
+                case ast.Assign(targets=targets, value=value):
+                    looked = _of_intervals(value, ends)
+                    ends = ends | _names(targets) if looked else ends - _names(targets)
+                case ast.Assert(test=test):
+                    told |= _of_intervals(test, ends, "mean")
+        found += [
+            f"{where}: bounds {what!r} here; state it in FINDINGS, and assert that by finding()"
+            for what in sorted(told)
+        ]
+    return found
+
+
+def _of_intervals(tree, ends, *more):
+    """The ends of intervals that an expression looks at, also those that have got a name."""
+    methods = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return {
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Name) and node.id in ends)
+        or (
+            isinstance(node, ast.Attribute)
+            and node.attr in ("low", "high", *more)
+            and node not in methods
+        )
+    }
+
+
+def _names(targets):
+    nodes = (node for target in targets for node in ast.walk(target))
+    return {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
+USES = ("judge", "finding", "verdict_table", "rerun", "results", "chosen", "table", "arms")
+USES += ("step_cost",)
 
 
 def names_what_it_uses(notebook):
@@ -458,10 +511,62 @@ def names_what_it_uses(notebook):
     ]
 
 
-def judged(notebook):
-    """The cells of the summary table that the page judges."""
-    found = [call for _, cell in cells(notebook, "code") for call in calls(syntax(cell), "judge")]
+def called_with(notebook, function):
+    """The first arguments with which the page calls a function: claims judged, findings asserted."""
+    found = [call for _, cell in cells(notebook, "code") for call in calls(syntax(cell), function)]
     return [call.args[0].value for call in found if call.args]
+
+
+def not_once(pages, stated):
+    """What is stated and does not stand on one page, once; and what stands there unstated.
+
+    Args:
+        pages: dictionary from a page's name to the names that it judges or asserts.
+        stated: the names that the package has.
+    """
+    places = {}
+    for page, names in pages.items():
+        for name in names:
+            places.setdefault(name, []).append(page)
+    found = [
+        f"{name!r} is stated, and no page looks at it" for name in stated if name not in places
+    ]
+    found += [
+        f"{name!r} on {at[0]} is stated nowhere"
+        for name, at in places.items()
+        if name not in stated
+    ]
+    return found + [
+        f"{name!r} is looked at {len(at)} times: {', '.join(at)}"
+        for name, at in places.items()
+        if len(at) > 1
+    ]
+
+
+def not_shown(notebooks, tables):
+    """The arms of stored tables that no page shows, row by row as ``sweep.table`` has them.
+
+    Args:
+        notebooks: all pages, with their stored outputs.
+        tables: dictionary from a grid to its table.
+    """
+    shown = [
+        set(output.splitlines())
+        for notebook in notebooks
+        for _, cell in cells(notebook, "code")
+        for output in data(cell, "text/markdown")
+    ]
+    found = []
+    for grid, table in tables.items():
+        head, _, *rows = table.splitlines()
+        rows_shown = set().union(*(lines for lines in shown if head in lines))
+        found += [
+            f"grid {grid!r}: no page shows the arm {row.split(' | ')[0][2:]!r}; "
+            f"say(sweep.table({grid!r})) in a fold"
+            for row in rows
+            if row not in rows_shown
+        ]
+    return found
 
 
 def is_fresh(path):
@@ -527,14 +632,30 @@ def misread(entry):
         return ["no cell of the summary table"]
     if word not in (*claim.bounds, "not seen here"):
         return [f"cannot get the verdict {word!r}; it can get: {', '.join(claim.bounds)}"]
-    of_claim = (claim.statement, claim.unit, claim.paper_for, claim.paper_against)
-    keys = ("claim", "unit", "paper_for", "paper_against")
+    of_claim = {
+        "claim": claim.statement,
+        "arms": list(claim.arms),
+        "n": claim.seeds or None,
+        "of": claim.of,
+        "unit": claim.unit,
+        "paper_for": claim.paper_for,
+        "paper_against": claim.paper_against,
+    }
     found = [
         f"its {key} is {entry.get(key)!r}, the claim's {value!r}"
-        for key, value in zip(keys, of_claim, strict=True)
+        for key, value in of_claim.items()
         if entry.get(key) != value
     ]
     found += ["has no condition"] * (word in claim.condition and not entry.get("condition"))
+    pieces = string.Formatter().parse(claim.condition.get(word, ""))
+    pattern = "".join(re.escape(text) + ".+" * bool(name) for text, name, *_ in pieces)
+    if entry.get("condition") and not re.fullmatch(pattern, entry["condition"]):
+        found.append(f"its condition is {entry['condition']!r}, the claim's another one")
+    elsewhere, now = (
+        also or {} for also in (entry.get("also_on"), verdicts._also_on(entry["id"], word))
+    )
+    if elsewhere.get("shown") != now.get("shown"):
+        found.append(f"is also on {elsewhere.get('shown')!r}, stored is {now.get('shown')!r}")
     # Every bound that decided is listed with what was measured, and whether it holds.
     tried = [claim.bounds[word]] if word in claim.bounds else list(claim.bounds.values())
     expected = [f"{claim.quantities[q]}: {b}, measured " for t in tried for q, b in t.items()]
@@ -548,6 +669,10 @@ def misread(entry):
     # The effect is stored in full, so what it alone decides is decided again.
     effect = entry["effect"]
     effect = Interval(**effect) if isinstance(effect, dict) else effect
+    if getattr(effect, "n", 0) != claim.seeds:
+        found.append(
+            f"its effect is of {getattr(effect, 'n', 0)} seeds, the claim of {claim.seeds}"
+        )
     bound = claim.bounds.get(word, {}).get(claim.effect)
     alone = set(claim.quantities) == {claim.effect}
     again = verdict(claim, {claim.effect: effect})[0] if alone else word
@@ -589,6 +714,7 @@ CHECKS = [
     begins_with_seeds,
     leaves_the_clock_alone,
     types_no_verdict,
+    states_its_bounds_in_the_package,
     names_what_it_uses,
     folds_as_the_book_does,
     seals_its_predictions,

@@ -4,11 +4,11 @@ nbval, as chapters/conftest.py sets it up, runs the notebooks and compares what 
 """
 
 import io
+import re
 import shutil
 import subprocess
 import sys
 from base64 import b64encode
-from collections import Counter
 from functools import cache
 
 import nbformat
@@ -20,6 +20,7 @@ from chapter_checks import (
     MIME,
     ROOT,
     begins_with_seeds,
+    called_with,
     describes_its_figures,
     folds_as_the_book_does,
     has_an_outline,
@@ -31,27 +32,29 @@ from chapter_checks import (
     installs_on_colab,
     is_fresh,
     is_valid,
-    judged,
     keeps_its_length,
     leaves_nbval_its_teeth,
     leaves_the_clock_alone,
     links_to_what_exists,
     names_its_kernel,
     names_what_it_uses,
+    not_once,
+    not_shown,
     ran_in_order,
     records_what_is_known,
     repeated,
     seals_its_predictions,
     shows_its_figures,
     speaks_plainly,
+    states_its_bounds_in_the_package,
     types_no_measurement,
     types_no_verdict,
 )
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from norms.experiments import provenance
-from norms.experiments.grids import CLAIMS
+from norms.experiments import grids, provenance, sweep
+from norms.experiments.grids import CLAIMS, FINDINGS
 
 PAGES = sorted(CHAPTERS.glob("*.ipynb"))
 
@@ -82,9 +85,23 @@ def test_a_stored_run_is_fresh(path):
     assert not complaints, "\n".join(complaints)
 
 
-def test_every_stated_claim_is_judged_on_one_page():
-    found = Counter(cell for path in PAGES for cell in judged(read(path)))
-    assert found == Counter(cell for cell, claim in CLAIMS.items() if claim.bounds)
+STATED = {
+    "judge": [cell for cell, claim in CLAIMS.items() if claim.bounds],
+    "finding": list(FINDINGS),
+}
+
+
+@pytest.mark.parametrize("function", STATED)
+def test_every_claim_is_judged_and_every_finding_asserted_on_one_page(function):
+    found = {path.stem: called_with(read(path), function) for path in PAGES}
+    complaints = not_once(found, STATED[function])
+    assert not complaints, "\n".join(complaints)
+
+
+def test_every_stored_arm_is_shown():
+    tables = {grid: sweep.table(grid) for grid in grids.GRIDS}
+    complaints = not_shown([read(path) for path in PAGES], tables)
+    assert not complaints, "\n".join(complaints)
 
 
 # --- A good page, and what spoils it ---
@@ -117,6 +134,8 @@ LN_2 = CLAIMS["LN-2"]
 RECORD = {"id": "LN-2", "verdict": "proved", "claim": LN_2.statement, "effect": 0.0, "n": None}
 RECORD |= {"unit": LN_2.unit, "condition": LN_2.condition["proved"], "bounds": [BOUND]}
 RECORD |= {"paper_for": LN_2.paper_for, "paper_against": LN_2.paper_against}
+ZERO = {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 10}
+RECORD |= {"arms": list(LN_2.arms), "of": LN_2.of, "also_on": None}
 
 
 def good():
@@ -200,9 +219,22 @@ def record(**changes):
 def other_record(cell, **changes):
     """A record of a claim with several quantities."""
     claim = CLAIMS[cell]
-    entry = {"id": cell, "claim": claim.statement, "unit": claim.unit, "n": 10}
+    entry = {"id": cell, "claim": claim.statement, "unit": claim.unit, "n": claim.seeds}
     entry |= {"paper_for": claim.paper_for, "paper_against": claim.paper_against}
-    return record(**entry, **changes)
+    return record(**{**entry, "arms": list(claim.arms), **changes})
+
+
+def listed(cell, word, value):
+    """The bounds of a verdict as a record has them, all met."""
+    claim = CLAIMS[cell]
+    return [
+        f"{claim.quantities[q]}: {bound}, measured {value}"
+        for q, bound in claim.bounds[word].items()
+    ]
+
+
+def conditioned(cell, word):
+    return re.sub(r"\{[^}]*\}", "1.0", CLAIMS[cell].condition.get(word, ""))
 
 
 def many_figures(page):
@@ -291,6 +323,7 @@ BAD = [
     (types_no_verdict, "by hand", source(RECORDED, "evidence.record('LN-2')")),
     (types_no_verdict, "by hand", source(RECORDED, f"display({{{MIME!r}: {{}}}}, raw=True)")),
     (types_no_verdict, "by hand", source(RECORDED, "display({verdicts.MIME: {}}, raw=True)")),
+    (names_what_it_uses, "finding", source(LAST, "verdicts.finding(name, cost=cost)")),
     (names_what_it_uses, "judge", source(RECORDED, "verdicts.judge(f'LN-{2}', leak=0)")),
     (names_what_it_uses, "rerun", source(LAST, "sweep.rerun(name, ten)")),
     (names_what_it_uses, "verdict_table", source(LAST, "verdict_table('a.ipynb', *others)")),
@@ -298,6 +331,24 @@ BAD = [
     (records_what_is_known, "verdict 'true'", record(verdict="true")),
     (records_what_is_known, "verdict 'holds'", record(verdict="holds")),
     (records_what_is_known, "its claim is", record(claim="Another claim")),
+    (records_what_is_known, "its arms is", record(arms=["layer"])),
+    (records_what_is_known, "its n is", record(n=5)),
+    (records_what_is_known, "its of is", record(of="images")),
+    (records_what_is_known, "is of 10 seeds", record(effect=ZERO)),
+    (records_what_is_known, "the claim's another one", record(condition="Always.")),
+    (records_what_is_known, "the claim's another one", record(condition=RECORD["condition"] + "!")),
+    (records_what_is_known, "is also on 'digits: 3", record(also_on={"shown": "digits: 3"})),
+    (
+        records_what_is_known,
+        "is also on None, stored is 'Fashion-MNIST: ",
+        other_record(
+            "BN+3",
+            verdict="contradicted",
+            condition="",
+            effect=ZERO,
+            bounds=listed("BN+3", "contradicted", 0),
+        ),
+    ),
     (records_what_is_known, "its unit is", record(unit="points")),
     (records_what_is_known, "its paper_for is", record(paper_for="Somebody")),
     (records_what_is_known, "no condition", record(condition="")),
@@ -324,13 +375,10 @@ BAD = [
         "its effect is 0.4",
         other_record(
             "LN+4",
-            verdict="holds",
-            condition="",
-            effect={"mean": 0.4, "low": 0.1, "high": 0.7, "n": 5},
-            bounds=[
-                "loss of no norm less that of pre, no warm-up (nats): above 0.2, measured 0.4",
-                "loss of post less that of pre, no warm-up (nats): below 0.1, measured 0",
-            ],
+            verdict="half-true",
+            condition=conditioned("LN+4", "half-true"),
+            effect={"mean": 0.4, "low": 0.1, "high": 0.7, "n": 10},
+            bounds=listed("LN+4", "half-true", 0.4),
         ),
     ),
     (records_what_is_known, "are others", outputs(RECORDED)),
@@ -388,6 +436,37 @@ TIMED = [
     "race(layers, shape)",
     "timing.measure('batch norm', shape)",
 ]
+BOUNDED = [
+    "evidence.assert_above(effect, 3)",
+    "evidence.assert_below(effect, 3)",
+    "assert_within(effect, 3, 'the effect')",
+    "assert evidence.within(effect, 3)",
+    "assert within(effect, 3)",
+    "assert effect.low > 3",
+    "assert 3 < effect.high",
+    "assert effect.mean < 3",
+    "assert runs['a'].low > 1 and True",
+    "assert min(cost.low for cost in costs) > 15",
+    "assert 2 / 3 < effect.low and effect.high < 3 / 2, f'{effect}'",
+    "assert not effect.low > effect.high",
+    "if True:\n    for e in effects:\n        assert e.low",
+    "def check(e):\n    assert e.high < 1",
+    "low, high = effect.low, effect.high\nassert low > 3",
+    "width = effect.high - effect.low\nhalf = width / 2\nassert half < 1",
+    "assert (end := effect.low) > 3",
+    "from norms.experiments.claims import above\nassert above(3)",
+    "from norms.experiments import claims\nassert claims.above(3).holds(effect)",
+]
+BAD += [
+    (states_its_bounds_in_the_package, "state it in FINDINGS", source(LAST, t)) for t in BOUNDED
+]
+BAD += [
+    (
+        states_its_bounds_in_the_package,
+        "bounds 'low' here",
+        code("low = effect.low", "assert low > 3"),
+    )
+]
 BAD += [(leaves_the_clock_alone, "the clock", source(LAST, text)) for text in TIMED]
 BAD += [(types_no_measurement, "is typed", prose(text)) for text in TYPED]
 BAD += [
@@ -433,6 +512,62 @@ def test_a_name_used_twice_is_noticed():
     assert repeated([page]) == ["'fig-line' stands 2 times; rename"]
 
 
+def test_what_stands_on_no_page_or_on_two_is_noticed():
+    pages = {"01": ["a", "b"], "02": ["b", "c"], "03": ["d", "d"]}
+    complaints = not_once(pages, ["a", "b", "d", "e"])
+    assert complaints == [
+        "'e' is stated, and no page looks at it",
+        "'c' on 02 is stated nowhere",
+        "'b' is looked at 2 times: 01, 02",
+        "'d' is looked at 2 times: 03, 03",
+    ]
+    assert not_once({"01": ["a"], "02": ["b"]}, ["b", "a"]) == []
+
+
+def test_what_a_page_judges_and_asserts_is_found_in_its_code():
+    page = good()
+    code("finding('pairing', gained=1)\nif x:\n    verdicts.finding('patients')")(page)
+    prose("`verdicts.finding('idle units')`")(page)
+    assert called_with(page, "judge") == ["LN-2"]
+    assert called_with(page, "finding") == ["pairing", "patients"]
+
+
+TABLE = """\
+| arm | 0.1 | 0.3 |
+|---|---|---|
+| none | **10.0** | 9.0 |
+| batch, N=2 | 50.0 | **60.0** |"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "missing"),
+    [
+        ("", "", []),
+        ("| none | **10.0** | 9.0 |\n", "", ["none"]),
+        ("| batch, N=2 | 50.0", "| batch, N=2 | 51.0", ["batch, N=2"]),  # the run of another table
+        ("| arm | 0.1 |", "| arm | 0.2 |", ["none", "batch, N=2"]),  # another grid's rows
+        (TABLE, "We leave the table out.", ["none", "batch, N=2"]),
+    ],
+)
+def test_a_stored_arm_that_no_page_shows_is_noticed(old, new, missing):
+    page = good()
+    prose(TABLE)(page)  # what is typed shows nothing
+    outputs(SAID, shown(md="The table:\n\n" + TABLE.replace(old, new)))(page)
+    complaints = not_shown([good(), page], {"small": TABLE})
+    assert [c.split("'")[3] for c in complaints] == missing
+    assert all(c.startswith("grid 'small': no page shows the arm") for c in complaints)
+
+
+def test_the_arms_of_a_grid_may_be_shown_in_two_places():
+    lines = TABLE.splitlines()
+    pages = []
+    for row in lines[2:]:
+        pages.append(good())
+        outputs(SAID, shown(md="\n".join([*lines[:2], row])))(pages[-1])
+    assert not_shown(pages, {"small": TABLE}) == []
+    assert len(not_shown(pages[:1], {"small": TABLE})) == 1
+
+
 def test_what_is_not_refused():
     page = good()
     code(
@@ -440,15 +575,25 @@ def test_what_is_not_refused():
         "race = 'it holds'\ny = times.time_of, race[0]",
     )(page)
     assert leaves_the_clock_alone(page) == types_no_verdict(page) == []
-    wide = {"mean": 0.3, "low": 0.1, "high": 0.5, "n": 5}
-    claim = CLAIMS["LN+4"]
-    lines = [
-        f"{claim.quantities[q]}: {b}, measured 0.3" + " (does not hold)" * (q == "gained")
-        for bounds in claim.bounds.values()
-        for q, b in bounds.items()
-    ]
+    wide = {"mean": 0.3, "low": -0.1, "high": 0.7, "n": 10}
+    lines = []
+    for word in CLAIMS["LN+4"].bounds:  # of each verdict one bound does not hold
+        first, *others = listed("LN+4", word, 0.3)
+        lines += [first + " (does not hold)", *others]
     other_record("LN+4", verdict="not seen here", condition="", effect=wide, bounds=lines)(page)
     assert records_what_is_known(page) == []
+    narrow = {"mean": 0.0, "low": -0.05, "high": 0.05, "n": 10}
+    met = {"condition": conditioned("LN+4", "half-true"), "bounds": listed("LN+4", "half-true", 0)}
+    other_record("LN+4", verdict="half-true", effect=narrow, **met)(page)
+    assert records_what_is_known(page) == []
+    code(
+        "assert torch.equal(low, high) and (a - b).abs().max() < 1e-6",
+        "assert torch.allclose(values.mean(0), other.low_rank())",
+        "end = effect.high\nsay(f'{end}')\nend = torch.ones(3)\nassert (end == 1).all()",
+        "verdicts.finding('pairing', gained=same, widths=other.high - other.low)",
+        "print([d.low <= truth <= d.high for d in drawn])",
+    )(page)
+    assert states_its_bounds_in_the_package(page) == []
 
 
 # --- Freshness, broken on purpose
