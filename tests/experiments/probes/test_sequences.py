@@ -88,3 +88,35 @@ def test_a_norm_on_the_weights_of_a_recurrent_net_acts_once(text):
         layer.parametrizations.weight[0].register_forward_hook(lambda *_: calls.append(1))
     model.states(text.test[0].expand(2, -1, -1))
     assert len(calls) == 2
+
+
+def test_the_share_of_the_mean_in_a_change_is_that_of_all_matrices_as_one():
+    """Two copies: the first changes by means alone, the second by (3, 0, 0, ...) in one row each."""
+    model, start = (transformer("layer", "pre", seeds=[0, 1]) for _ in range(2))
+    for residual in model.stream:
+        weight = residual.branch.writes.weight
+        with torch.no_grad():
+            weight[0] += torch.arange(1.0, weight.shape[1] + 1)[:, None]
+            weight[1, 0, 0] += 3
+    width = model.stream[0].branch.writes.weight.shape[-1]
+    assert_close(probes.constant_share(model, start), torch.tensor([1, width**-0.5]).double())
+    with torch.no_grad():  # a large change without a mean in one matrix: it counts by its size
+        model.stream[1].branch.writes.weight[0, 0, :2] += torch.tensor([1e4, -1e4])
+    assert probes.constant_share(model, start)[0] < 0.1
+
+
+def test_plain_gradients_write_no_mean_behind_a_layer_norm_and_some_behind_rms_norm():
+    tokens = torch.randint(5, (2, 3, 6), generator=torch.Generator().manual_seed(0))
+    for norm, low, high in (("layer", 0, 1e-6), ("rms", 0.05, 1)):
+        model, start = (transformer(norm, "pre", seeds=[0, 1]) for _ in range(2))
+        parameters = list(model.parameters())
+        loss = F.cross_entropy(
+            model(tokens[:1].expand(2, -1, -1)).flatten(0, 2),
+            tokens[1:].expand(2, -1, -1).flatten(),
+        )
+        with torch.no_grad():
+            for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                p -= g
+        share = probes.constant_share(model, start)
+        assert low <= share.min()
+        assert share.max() < high

@@ -8,7 +8,13 @@ from norms.experiments.probes.layers import (
     weight_gradient_cosine,
 )
 from norms.experiments.probes.rates import working_decades, working_rates
-from norms.experiments.probes.sequences import Stream, loss_by_place, state_sizes, stream
+from norms.experiments.probes.sequences import (
+    Stream,
+    constant_share,
+    loss_by_place,
+    state_sizes,
+    stream,
+)
 from norms.experiments.probes.signals import (
     Signals,
     dead,
@@ -31,6 +37,7 @@ __all__ = [
     "Signals",
     "Stream",
     "answers_changed_by_batch",
+    "constant_share",
     "dead",
     "jacobian_blocks",
     "jitter",

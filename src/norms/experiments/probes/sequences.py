@@ -8,7 +8,7 @@ from norms.experiments.evaluation import cross_entropy, undisturbed
 from norms.experiments.models.seats import stored_weight
 from norms.experiments.probes.signals import rms
 
-__all__ = ["Stream", "loss_by_place", "state_sizes", "stream"]
+__all__ = ["Stream", "constant_share", "loss_by_place", "state_sizes", "stream"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,28 @@ def stream(model, tokens, targets):
         weights=torch.stack([g.flatten(1).norm(dim=1) for g in gradients[len(after) :]]),
         loss=loss.detach(),
     )
+
+
+def constant_share(model, start):
+    """Return which share of the change of the matrices that write to the stream is a mean.
+
+    It is the length of the part of the change along the constant direction, by the length of the
+    change, all matrices taken as one; by chance the inverse root of the width.
+
+    Args:
+        model: R copies, a ``Transformer``, trained.
+        start: the same before training.
+
+    Returns:
+        Tensor (R,).
+    """
+    means, lengths = 0, 0
+    for new, old in zip(model.stream, start.stream, strict=True):
+        weights = (stored_weight(residual.branch.writes) for residual in (new, old))
+        change = torch.sub(*weights).detach().double()  # (R, inputs, width)
+        means = means + change.shape[-1] * change.mean(-1).square().sum(1)
+        lengths = lengths + change.square().sum((1, 2))
+    return (means / lengths).sqrt()
 
 
 def state_sizes(model, tokens):
