@@ -1,4 +1,4 @@
-"""From runs to statements: paired differences, intervals, and bounds that are asserted."""
+"""From runs to statements: paired differences and their intervals, and sentences that say them."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,7 @@ import numpy as np
 from IPython.display import Markdown, display
 from scipy import stats
 
-__all__ = [
-    "Interval",
-    "assert_above",
-    "assert_below",
-    "assert_within",
-    "interval",
-    "paired",
-    "ratio",
-    "say",
-    "within",
-]
+__all__ = ["Interval", "interval", "paired", "ratio", "say"]
 
 
 @dataclass(frozen=True)
@@ -74,36 +64,6 @@ def ratio(a, b):
     """Return the interval of ``a / b``, seed by seed: geometric mean, and limits on a log scale."""
     logs = paired(np.log(np.asarray(a, dtype=float)), np.log(np.asarray(b, dtype=float)))
     return Interval(*(float(np.exp(v)) for v in (logs.mean, logs.low, logs.high)), logs.n)
-
-
-def within(effect, bound):
-    """Tell whether a null is shown: the whole interval lies inside ±``bound``.
-
-    Args:
-        effect: an :class:`Interval`.
-        bound: positive, stated before the run: what is too small to matter.
-
-    Note:
-        An interval that sticks out shows nothing: neither an effect nor its absence.
-    """
-    if not bound > 0:
-        raise ValueError(f"bound is {bound}; expected a positive number, stated before the run")
-    return -bound < effect.low and effect.high < bound
-
-
-def assert_above(effect, margin, what="the effect"):
-    """Assert that the whole interval lies above ``margin``."""
-    assert effect.low > margin, f"{what} is {effect:.3g}, not above the margin {margin:g}"
-
-
-def assert_below(effect, margin, what="the effect"):
-    """Assert that the whole interval lies below ``margin``."""
-    assert effect.high < margin, f"{what} is {effect:.3g}, not below the margin {margin:g}"
-
-
-def assert_within(effect, bound, what="the effect"):
-    """Assert that the whole interval lies inside ±``bound``: a null."""
-    assert within(effect, bound), f"{what} is {effect:.3g}, not within the bound ±{bound:g}"
 
 
 def say(sentence):
