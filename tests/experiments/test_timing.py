@@ -392,9 +392,12 @@ def test_step_costs_can_be_measured(tmp_path):
     assert timing.step_cost("batch", path) > 0
 
 
-def test_the_stored_table_has_all_arms_at_all_widths():
-    widths, times = timing.cost_by_width()
-    assert widths == [64, 256, 1024, 4096]
+@pytest.mark.parametrize(
+    ("device", "all_widths"), [("cpu", [64, 256, 1024, 4096]), ("cuda", [256, 1024, 4096, 8192])]
+)
+def test_the_stored_table_has_all_arms_at_all_widths(device, all_widths):
+    widths, times = timing.cost_by_width(device)
+    assert widths == all_widths
     variants = ("torch", "ours", "ours compiled")
     assert list(times) == [(norm, variant) for norm in ("layer", "rms") for variant in variants]
     for key, microseconds in times.items():
