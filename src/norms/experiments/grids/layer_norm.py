@@ -232,7 +232,7 @@ FINDINGS = {
     "slopes by depth": Claim(
         "The last block's gradient falls with the root of the depth in pre, with either norm",
         arms=("pre", "post", "peri", "pre, rms", "post, rms", "peri, rms"),
-        seeds=10,
+        seeds=20,
         effect="pre",
         unit="is the slope on log axes, depth 4 to 32",
         quantities={
@@ -253,7 +253,7 @@ FINDINGS = {
     "post is level": Claim(
         "The last block's gradient does not depend on the depth in post",
         arms=("post",),
-        seeds=10,
+        seeds=20,
         effect="post",
         unit="is the slope on log axes, depth 4 to 32",
         quantities={"post": "slope in post, where the theory says 0"},
@@ -262,7 +262,7 @@ FINDINGS = {
     "growth by depth": Claim(
         "The first block's gradient grows with the depth if branches start unscaled, without a norm",
         arms=("none", "none, scaled", "none, zero", "pre"),
-        seeds=10,
+        seeds=20,
         effect="plain",
         unit="times as long at depth 16 as at depth 2",
         quantities={
