@@ -1,5 +1,6 @@
 """No instrument changes what it looks at, nor torch's random numbers, even if it fails."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -38,6 +39,10 @@ PROBES = {
     "answers_changed_by_batch": (
         "mlp cnn",
         lambda model, x, *_: probes.answers_changed_by_batch(model, x, sizes=(4,), count=16),
+    ),
+    "constant_share": (
+        "transformer",
+        lambda model, *_: probes.constant_share(model, copy.deepcopy(model)),
     ),
     "loss_by_place": (
         "rnn transformer",
@@ -90,6 +95,8 @@ ALONE = {
     "rms": lambda images: probes.rms([images.train[0]]),
     "rounding_error": lambda images: probes.rounding_error(torch.tanh, torch.tanh, 0),
     "saturated": lambda images: probes.saturated([images.train[0]]),
+    "working_decades": lambda images: probes.working_decades([1, 10], images.train[0][:2, 0, 0], 1),
+    "working_rates": lambda images: probes.working_rates([1, 10], images.train[0][:2, 0, 0, 0], 1),
 }
 
 
@@ -143,7 +150,7 @@ def test_a_probe_leaves_the_network_as_it_was(probe, net, norm, images, text):
     assert_unchanged(model, before)
 
 
-@every_case("update_ratios", "rotations")  # they send nothing through the network
+@every_case("update_ratios", "rotations", "constant_share")  # they send nothing through the network
 def test_a_probe_that_fails_leaves_the_network_as_it_was(probe, net, norm, images, text):
     """It fails in the head, behind all norms; or in a later step, where the head is not used."""
     model, (x, y) = network(net, norm), (part[:16] for part in images.train)
