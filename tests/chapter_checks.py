@@ -517,6 +517,17 @@ def called_with(notebook, function):
     return [call.args[0].value for call in found if call.args]
 
 
+def findings(notebook):
+    """The findings that the page asserts, or tries with their bounds if one does not hold."""
+    tried = [
+        call.args[0].slice.value
+        for _, cell in cells(notebook, "code")
+        for call in calls(syntax(cell), "verdict")
+        if re.fullmatch(r"(grids\.)?FINDINGS\[['\"].*['\"]\]", ast.unparse(call.args[0]))
+    ]
+    return called_with(notebook, "finding") + tried
+
+
 def not_once(pages, stated):
     """What is stated and does not stand on one page, once; and what stands there unstated.
 
