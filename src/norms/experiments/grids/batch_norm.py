@@ -353,7 +353,7 @@ FINDINGS = {
         bounds={"holds": {"angle": below(1e-3), "shrinks": null(1e-3)}},
     ),
     "weight scales": Claim(
-        "Smaller initial weights move the lower end of the usable rates, and not the upper",
+        "Smaller initial weights move the lower end of the usable rates, and the upper end less",
         arms=("batch norm, weights × ⅓", "batch norm, weights × 3"),
         seeds=10,
         effect="lower",
@@ -361,9 +361,9 @@ FINDINGS = {
         quantities={
             "lower": "smallest usable rate at weights × 3 over that at × 1/3 (decades); "
             "if the initial scale alone decides: log10(81) = 1.91",
-            "upper": "the same of the largest usable rate",
+            "further": "the same less that of the largest usable rate (decades)",
         },
-        bounds={"holds": {"lower": between(1.2, 2.6), "upper": null(0.6)}},
+        bounds={"holds": {"lower": between(1.2, 2.6), "further": above(0.5)}},
     ),
     "detached batch statistics": Claim(
         "Without gradients through the statistics training is slower, and biases grow",
