@@ -99,6 +99,7 @@ def test_records_round_trip_through_a_notebook(shown, tmp_path):
             "accuracy lost (points): above 0.5, measured 2 (95 % interval 1 to 3)",
             "time of a step: below 9, measured 3.14",
         ],
+        "beside": [],
     }
     assert (second["id"], second["verdict"], second["effect"]) == ("BN+1", "proved", 0.0)
     assert (second["n"], second["arms"], second["also_on"]) == (None, ["batch"], None)
@@ -248,3 +249,17 @@ def test_the_table_has_this_page_and_others_in_order(shown, tmp_path):
         f"| [BN-1]({path}) | weak where a statistic has < 8 values | **holds if** m < 8; a step "
         "takes 1.0 times as long |",
     ]
+
+
+def test_what_decides_nothing_is_told_all_the_same(shown, monkeypatch):
+    claim = Claim(
+        "It gains",
+        arms=("a", "b"),
+        effect="gain",
+        quantities={"gain": "points", "other": "points <elsewhere>"},
+        bounds={"holds": {"gain": above(1)}},
+    )
+    monkeypatch.setattr(verdicts, "CLAIMS", {"BN-1": claim})
+    verdicts.judge("BN-1", gain=2, other=7)
+    assert shown[0][verdicts.MIME]["beside"] == ["points <elsewhere>: 7"]
+    assert "<li>points &lt;elsewhere&gt;: 7 (beside the bounds)</li>" in shown[0]["text/html"]

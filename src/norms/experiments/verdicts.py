@@ -59,6 +59,11 @@ def judge(cell, **measured):
             + ("" if holds else " (does not hold)")
             for name, bound, holds in looked
         ],
+        "beside": [
+            f"{text}: {_short(measured[name])}"
+            for name, text in claim.quantities.items()
+            if name not in {name for name, *_ in looked}
+        ],
     }
     _made[cell] = entry
     display({MIME: entry, "text/html": _box(entry, effect)}, raw=True)
@@ -94,7 +99,7 @@ def collect(path):
 
     Returns:
         List of dictionaries: id, claim, verdict, effect, unit, n, arms, also_on, condition,
-        papers, bounds.
+        papers, bounds, and what was measured beside them.
     """
     notebook = json.loads(Path(path).read_text(encoding="utf-8"))
     outputs = [o for cell in notebook["cells"] for o in cell.get("outputs", [])]
@@ -165,7 +170,9 @@ def _box(entry, effect):
         for label, text in lines.items()
         if text
     )
-    bounds = "".join(f"<li>{html.escape(bound)}</li>" for bound in entry["bounds"])
+    beside = [f"{measured} (beside the bounds)" for measured in entry["beside"]]
+    listed = [*entry["bounds"], *beside]
+    bounds = "".join(f"<li>{html.escape(line)}</li>" for line in listed)
     return (
         '<div class="norms-evidence" style="border-left: 3px solid #5b616b; padding: 4px 12px">'
         f"<b>{html.escape(entry['id'])}</b> · {html.escape(entry['claim'])}<br>"
