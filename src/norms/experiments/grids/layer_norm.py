@@ -175,7 +175,7 @@ CLAIMS = {
         condition={
             "holds if": "it stands inside the branch",
             "half-true": "Inside the branches it repairs a net that was started badly. A net whose "
-            "branches start scaled ends as low without a norm; what the norm adds is {window:.1f} "
+            "branches start scaled or at zero ends as low without a norm; what the norm adds is {window:.1f} "
             "decades of learning rates that work. On the stream itself it does harm, after 150 "
             "steps, which favour what tolerates large rates.",
         },
