@@ -35,6 +35,8 @@ def places(objects):
     found = {}
     for name, entry in objects.items():
         *modules, member = name.split(".")
+        if entry.objtype == "module":
+            continue
         for end in range(1, len(modules) + 1):  # a package has the names of its modules
             found.setdefault((".".join(modules[:end]), member), {})[name] = entry
     return found
