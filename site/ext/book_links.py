@@ -59,7 +59,9 @@ def link(app, pagename, templatename, context, doctree):
             return match[0]
         ((name, entry),) = found.items()
         address = app.builder.get_relative_uri(pagename, entry.docname)
-        return f'<a class="code-link" href="{address}#{entry.node_id}" title="{name}">{match[0]}</a>'
+        return (
+            f'<a class="code-link" href="{address}#{entry.node_id}" title="{name}">{match[0]}</a>'
+        )
 
     context["body"] = re.sub(
         r"<pre>.*?</pre>", lambda block: NAME.sub(linked, block[0]), context["body"], flags=re.S
