@@ -28,7 +28,8 @@ class Verdicts(SphinxDirective):
         return parent.children
 
     def row(self, entry, name):
-        condition = f" {entry['condition']}" if entry["verdict"] == "holds if" else ""
+        stop = " " if entry["verdict"] == "holds if" else ". "
+        condition = stop + entry["condition"] if entry["condition"] else ""
         effect, unit = entry["effect"], entry["unit"]
         if isinstance(effect, dict):
             effect = f"{effect['mean']:.3g} [{effect['low']:.3g}, {effect['high']:.3g}]"

@@ -118,7 +118,8 @@ def verdict_table(*paths):
     lines = ["| | claim | verdict |", "|---|---|---|"]
     for cell in sorted(rows, key=lambda cell: (cell[:-2], "-" in cell, cell)):
         shown, entry = rows[cell]
-        condition = f" {entry['condition']}" if entry["verdict"] == "holds if" else ""
+        stop = " " if entry["verdict"] == "holds if" else ". "
+        condition = stop + entry["condition"] if entry["condition"] else ""
         lines.append(f"| {shown} | {entry['claim']} | **{entry['verdict']}**{condition} |")
     display(Markdown("\n".join(lines)))
 

@@ -244,7 +244,7 @@ CLAIMS = {
 
 FINDINGS = {
     "three starts": Claim(
-        "Without a norm a good start ends as low, at the best rate; with one more rates work",
+        "Without a norm a good start ends as low, at the best rate; a norm tolerates a larger one",
         arms=tuple(
             f"{arm}, warm-up 0" for arm in ("none", "none, scaled", "none, zero", "pre", "pre, rms")
         ),
