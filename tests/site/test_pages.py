@@ -51,3 +51,24 @@ def test_formulas_are_there(site):
     pages = [site_checks.page(site / name) for name in ("site/pages/notation.html", "intro.html")]
     assert pages[0].select(".katex .katex-mathml math")
     assert all(soup.select_one("h1") for soup in pages)
+
+
+def test_names_in_code_lead_to_the_reference(site):
+    soup = site_checks.page(site / "chapters/01_why_normalize.html")
+    found = {link.get_text(): link["href"].partition("#")[2] for link in soup.select("a.code-link")}
+    assert found["training.train"] == "norms.experiments.training.train"  # of a module
+    assert found["check_backward"] == "norms.gradcheck.check_backward"  # by its own name
+    assert found["models.MLP"] == "norms.experiments.models.nets.MLP"  # of a package
+    assert "torch.stack" not in found
+
+
+def test_a_sealed_fold_holds_figure_and_finding(site):
+    soup = site_checks.page(site / "chapters/01_why_normalize.html")
+    sealed = soup.select("details.sealed")
+    assert len(sealed) == 6
+    figures = [figure for figure in soup.select("figure") if figure.find_parent("details")]
+    assert len(figures) == 5
+    for fold in sealed:
+        assert not fold.has_attr("open")
+        assert not fold.select("h1, h2, h3, section")
+        assert fold.select("figure") or fold.select(".cell_output")

@@ -27,8 +27,8 @@ __all__ = [
 
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
-# Dictionaries with one entry a norm, a grid, a claim or a finding. An entry counts if its key stands in a
-# string of the code; so a new norm does not make the results of the others stale. Whoever looks at
+# Dictionaries with one entry a norm, a grid, a claim or a finding. An entry counts if its key
+# stands in a string of the code; so a new norm does not make the results of the others stale. Whoever looks at
 # all of them (a loop, a copy) uses them all. A name stands for the dictionary that it is made of.
 TABLES = ("NAMES", "NORMS", "GRIDS", "CLAIMS", "FINDINGS", "REPEATS")
 BY_ENTRY = {name: name for name in TABLES} | {"NORM_STYLES": "NAMES"}

@@ -154,16 +154,16 @@ def train(
         momentum: of the descent.
         optimizer: "sgd", or "adam" with decay rates 0.9 and 0.999.
         warmup: number of steps in which the learning rate rises linearly from 0.
-        weight_decay: L2: this times a weight is added to its gradient. Biases, gains and shifts
-            are left out.
+        weight_decay: L2: this times a weight is added to its gradient. Biases, gains, shifts
+            and tables of an embedding are left out.
         batches: which images make the batches, a function like :func:`shuffled` (the default).
             It may return a second tensor of labels (steps, batch_size), to be predicted instead
             of the data's own; -100 leaves an image out of the loss.
         every: take the measure each so many steps (and at the end); default at the end.
         parts: of the data, on which it is taken.
         watch: ``watch(step, model, updates)`` is called after each update with its number, the
-            networks and the changes of the parameters that are trained; results other than None are kept. What
-            it does to modes, buffers and random numbers is undone.
+            networks and the changes of the parameters that are trained; results other than None
+            are kept. What it does to modes, buffers and random numbers is undone.
         loss: of outputs (R, B, ...) and targets, one number an answer, such as
             :func:`norms.experiments.evaluation.cross_entropy`.
 

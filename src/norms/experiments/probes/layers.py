@@ -9,6 +9,7 @@ from torch.nn.utils import parametrizations
 import norms
 from norms.experiments.evaluation import cross_entropy
 from norms.experiments.models.seats import stored_weight
+from norms.experiments.probes.signals import changes
 
 __all__ = [
     "jacobian_blocks",
@@ -60,12 +61,10 @@ def rotations(model, updates):
     Returns:
         Tensor (D, R) of root mean squares over the units of the hidden layers, in radians.
     """
-    trained = [id(p) for p in model.parameters() if p.requires_grad]
-    change, angles = dict(zip(trained, updates, strict=True)), []
-    for layer in model.layers:
-        weight = stored_weight(layer)  # (R, inputs, units)
-        new = weight.detach().double()
-        before = new - change[id(weight)]
+    weights, angles = [stored_weight(layer) for layer in model.layers], []
+    for weight, change in zip(weights, changes(model, updates, weights), strict=True):
+        new = weight.detach().double()  # (R, inputs, units)
+        before = new - change
         pair = [w / w.norm(dim=1, keepdim=True) for w in (new, before)]
         half = (pair[0] - pair[1]).norm(dim=1) / 2  # the sine of half the angle, exact if small
         angles.append((2 * half.clamp(max=1).asin()).square().mean(1).sqrt())

@@ -130,11 +130,22 @@ def update_ratios(model, updates):
         it counts; a weight that is not trained has 0.
     """
     weights = [stored_weight(layer) for layer in (*model.layers, model.head)]
+    pairs = zip(changes(model, updates, weights), weights, strict=True)
+    sizes = [[t.detach().reshape(model.copies, -1).norm(dim=1) for t in pair] for pair in pairs]
+    return torch.stack([update / weight.clamp_min(1e-30) for update, weight in sizes])
+
+
+def changes(model, updates, weights):
+    """Return the change of each of these weights by an update; 0 for one that is not trained.
+
+    Args:
+        model: R copies.
+        updates: as ``train`` gives them to ``watch``, one for each parameter that is trained.
+        weights: parameters of the model.
+    """
     trained = [id(p) for p in model.parameters() if p.requires_grad]
     change = dict(zip(trained, updates, strict=True))
-    sizes = [[t.detach().reshape(model.copies, -1).norm(dim=1) for t in pair]
-             for pair in ((change.get(id(w), w * 0), w) for w in weights)]  # fmt: skip
-    return torch.stack([update / weight.clamp_min(1e-30) for update, weight in sizes])
+    return [change.get(id(weight), torch.zeros_like(weight)) for weight in weights]
 
 
 def squared_growth(model, images, labels, skip=5):
