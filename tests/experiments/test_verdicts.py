@@ -31,6 +31,7 @@ CLAIMS = {
         effect="off",
         quantities={"off": "departure from 1"},
         bounds={"proved": {"off": null(1e-6)}},
+        condition={"proved": "By algebra."},
         paper_against="Nobody <2020>",
     ),
     "LN+1": Claim("nothing is stated yet"),
@@ -245,7 +246,7 @@ def test_the_table_has_this_page_and_others_in_order(shown, tmp_path):
     assert table.data.splitlines() == [
         "| | claim | verdict |",
         "|---|---|---|",
-        "| BN+1 | keeps the scale | **proved** |",
+        "| BN+1 | keeps the scale | **proved**. By algebra. |",
         f"| [BN-1]({path}) | weak where a statistic has < 8 values | **holds if** m < 8; a step "
         "takes 1.0 times as long |",
     ]

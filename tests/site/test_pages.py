@@ -1,9 +1,13 @@
 """Every page of the built site, read without a browser: so as it is with JavaScript off."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 import site_checks
+
+CHAPTERS = Path(__file__).parents[2] / "chapters"
 
 
 @pytest.fixture
@@ -72,3 +76,14 @@ def test_a_sealed_fold_holds_figure_and_finding(site):
         assert not fold.has_attr("open")
         assert not fold.select("h1, h2, h3, section")
         assert fold.select("figure") or fold.select(".cell_output")
+
+
+def test_the_front_page_tells_every_condition(site):
+    text = " ".join(site_checks.page(site / "intro.html").get_text().split())
+    mime = "application/vnd.norms.evidence+json"
+    notebooks = [json.loads(p.read_text("utf-8")) for p in CHAPTERS.glob("*.ipynb")]
+    outputs = [o for n in notebooks for c in n["cells"] for o in c.get("outputs", [])]
+    found = [o["data"][mime] for o in outputs if mime in o.get("data", {})]
+    assert {entry["verdict"] for entry in found if entry["condition"]} > {"holds if"}
+    for entry in found:
+        assert entry["condition"][:40] in text, entry["id"]
