@@ -326,9 +326,9 @@ FINDINGS = {
         effect="both",
         unit="points of accuracy lost with both detached, eight layers",
         quantities={
-            "both": "accuracy lost with both detached, eight layers (points)",
-            "apart": "accuracy lost with the deviation detached, less that with the mean (points)",
-            "mean": "accuracy lost with the mean detached (points)",
+            "both": "late accuracy lost with both detached, eight layers (points)",
+            "apart": "late accuracy lost with deviation detached, less that with mean (points)",
+            "mean": "late accuracy lost with the mean detached (points)",
         },
         bounds={"holds": {"both": above(4), "apart": above(0), "mean": null(4)}},
     ),
