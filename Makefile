@@ -14,7 +14,7 @@ else
 endif
 RUN := $(BIN)/python
 
-.PHONY: help book serve check test run format lock address clean
+.PHONY: help book serve lab check test run practice format lock address clean
 
 help:
 	@echo "make book               build the site into _build/html (sets up .venv first)"
@@ -24,6 +24,8 @@ help:
 	@echo "make run                re-execute the chapters whose sources changed"
 	@echo "make run ALL=1          re-execute all chapters"
 	@echo "make run CHAPTER=NAME   re-execute one, such as 02_batch_norm"
+	@echo "make lab                open the practice versions in JupyterLab"
+	@echo "make practice           make the practice versions anew from the chapters"
 	@echo "make format             format and lint code and notebooks"
 	@echo "make address URL=...    set the repository's address everywhere (for a fork)"
 	@echo "make lock               pin the requirements anew"
@@ -37,6 +39,10 @@ serve: book
 	@echo "Serving http://localhost:$(PORT) (stop with Ctrl-C)"
 	@$(RUN) -m http.server $(PORT) --directory _build/html
 
+lab:
+	@$(PYTHON) tools/environment.py all
+	@$(BIN)/jupyter lab practice
+
 check:
 	@$(PYTHON) tools/environment.py all
 	@$(RUN) tools/stages.py check
@@ -49,6 +55,11 @@ test:
 run:
 	@$(PYTHON) tools/environment.py all
 	@$(RUN) tools/run_chapters.py $(if $(ALL),--all) $(CHAPTER)
+	@$(RUN) tools/practice.py
+
+practice:
+	@$(PYTHON) tools/environment.py all
+	@$(RUN) tools/practice.py
 
 format:
 	@$(PYTHON) tools/environment.py all

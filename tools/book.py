@@ -27,6 +27,7 @@ INPUTS = [
     "intro.md",
     "references.bib",
     "chapters",
+    "practice",
     "site",
     "src/norms",
 ]

@@ -4,6 +4,7 @@ The usual way, sphinx-togglebutton, shows every answer until its script has run,
 JavaScript, and stops at the first `{prf:proof}` it meets. The browser's own element needs no script.
 """
 
+import re
 from html import escape
 
 from docutils import nodes
@@ -67,6 +68,35 @@ class FoldDropdowns(SphinxPostTransform):
         return fold("", title, *children, ids=node["ids"], classes=["fold", *classes])
 
 
+SOLUTION = re.compile(
+    r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION[ \t]*(?:\n|\Z)", re.M | re.S
+)
+
+
+class FoldSolutions(SphinxPostTransform):
+    """What a reader is asked to write: its signature stands open, the solution in a fold below it."""
+
+    default_priority = 100  # before the code is coloured
+    formats = ("html",)
+
+    def run(self, **kwargs):
+        for node in list(self.document.findall(nodes.literal_block)):
+            whole = node.astext()
+            if SOLUTION.search(whole):
+                asked = self.copy_of(node, SOLUTION.sub(r"\1...  # yours\n", whole))
+                solved = self.copy_of(node, SOLUTION.sub(r"\2", whole))
+                title = fold_title("", "", nodes.Text("I have written it: show a solution"))
+                node.parent.replace(
+                    node, [asked, fold("", title, solved, classes=["fold", "solution"])]
+                )
+
+    def copy_of(self, node, text):
+        text = text.rstrip("\n")
+        new = nodes.literal_block(text, text, **node.attributes)
+        new.line, new.source = node.line, node.source
+        return new
+
+
 def visit_fold(self, node):
     attributes = {"open": "open"} if node.get("opened") else {}
     self.body.append(self.starttag(node, "details", **attributes))
@@ -99,4 +129,5 @@ def setup(app):
     app.add_node(HideCodeCellNode, override=True, html=(visit_hidden_cell, depart_fold))
     app.add_post_transform(FoldDesignDropdowns)
     app.add_post_transform(FoldDropdowns)
+    app.add_post_transform(FoldSolutions)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
