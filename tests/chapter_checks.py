@@ -305,7 +305,7 @@ NAMED = (
 # ... nor in a sentence with a citation, a default, or what guessing scores ...
 CITED = r"\]\(https?:|\{(foot)?cite|\bby default\b|^(\*\*)?Guessing\b"
 # ... nor in a paragraph that asks the reader or says why it is typed ...
-ASKED = r"\*\*(Predict|Your turn)|<!-- typed: \S.*-->"
+ASKED = r"\*\*(Predict|Your turn|Yours to write|Time\.)|<!-- typed: \S.*-->"
 # ... nor in a fold or a directive that answers, sets up or proves.
 FOLDED = r"(admonition |dropdown )?(answer|how measured|hint|solution|exercise|prf:)"
 
@@ -607,6 +607,145 @@ def seals_its_predictions(notebook):
     return found + [f"{opened}: its sealed fold is not closed"] * bool(opened)
 
 
+PREDICT = r"\*\*Predict\b[^*]*[.:]\*\*"
+
+
+def seals_every_prediction(notebook):
+    """Behind a **Predict** comes a sealed fold, and nothing of the result before it."""
+    found, asked = [], ""
+    for where, cell in cells(notebook, "markdown", "code"):
+        if cell.cell_type == "code":
+            if asked and any(data(cell, mime) for mime in ("image/png", "text/markdown", MIME)):
+                found.append(f"{where}: shows a result before the fold of what {asked} asks")
+            continue
+        for part in re.findall(rf"{PREDICT}|{SEAL}|^#+ ", text_of(cell.source), flags=re.M):
+            if asked and not part.startswith("<"):
+                found.append(f"{asked}: its prediction is not sealed; open a sealed fold behind it")
+            if not part.startswith("</"):
+                asked = where if part.startswith("**") else ""
+    return found + [f"{asked}: its prediction is not sealed; open a sealed fold behind it"] * bool(
+        asked
+    )
+
+
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+
+
+def marks_its_solutions(notebook):
+    """What the reader writes is asked for above, stands between marks, and is a body."""
+    found, prose = [], ""
+    for where, cell in cells(notebook, "markdown", "code"):
+        if cell.cell_type == "markdown":
+            prose = cell.source
+            continue
+        marks = re.findall(f"^ *(?:{BEGIN}|{END})$", cell.source, flags=re.M)
+        if [mark.strip() for mark in marks] != [BEGIN, END] * (len(marks) // 2):
+            found.append(f"{where}: marks that do not pair: {BEGIN}, then {END}")
+        if marks and any(not mark.startswith("    ") for mark in marks):
+            found.append(
+                f"{where}: marks a whole definition; its signature stays, its body is asked"
+            )
+        if marks and tagged(cell, "hide", "remove"):
+            found.append(f"{where}: asks the reader in a hidden cell")
+        if marks and "**Yours to write**" not in prose:
+            found.append(f"{where}: a solution that nobody asked for; **Yours to write** before it")
+    return found
+
+
+def asks_for_the_norm(notebook):
+    """Forward, backward and layer are written by the reader. For the chapters of the norms."""
+    asked = sum(BEGIN in cell.source for _, cell in cells(notebook, "code"))
+    return [f"asks the reader to write {asked} cells; three carry the norm"] * (asked < 3)
+
+
+TIME = (
+    r"^\*\*Time\.\*\* Read (\d+) minutes, do (\d+), run (half a minute|1 minute|[\d.]+ minutes)\."
+    r"( The exercises take (\d+) more\.)?( Sections 1 to 5 are a whole: read (\d+), do (\d+)\.)?$"
+)
+
+
+STOP = r"you can stop here"
+
+
+def minutes(notebook):
+    """What the page takes, by the rule of the course: read, do, run, exercises, and a part of it.
+
+    Reading: 150 words a minute, a quarter of a minute for a displayed formula, half a one for a
+    figure, three seconds for a line of code in sight. Doing: what the tasks say, and a minute a
+    prediction. All are rounded to five.
+    """
+    of_part = [i for i, c in enumerate(notebook.cells) if re.search(STOP, c.source, re.M | re.I)]
+    part = nbformat.from_dict({**notebook, "cells": notebook.cells[: (of_part or [0])[0]]})
+    text = "\n\n".join(cell.source for _, cell in cells(notebook, "markdown"))
+    path, _, exercises = text.partition("\n### Exercises")
+    seconds = notebook.metadata.get("norms", {}).get("seconds", 0)
+    return {
+        "read": _to_five(_reading(notebook)),
+        "do": _to_five(_doing(path)),
+        "run": max(0.5, -(-seconds // 30) / 2),
+        "exercises": _to_five(_doing(exercises)),
+        "part read": _to_five(_reading(part)),
+        "part do": _to_five(_doing("\n".join(c.source for _, c in cells(part, "markdown")))),
+    }
+
+
+def _reading(notebook):
+    text = "\n".join(cell.source for _, cell in cells(notebook, "markdown"))
+    formulas = len(re.findall(DISPLAY, text, flags=re.S))
+    figures = sum(len(data(cell, "image/png")) for _, cell in cells(notebook, "code"))
+    seen = [c for _, c in shown(notebook) if not tagged(c, *UNSEEN, "hide-cell")]
+    return words(notebook) / 150 + formulas / 4 + figures / 2 + sum(map(length, seen)) / 20
+
+
+def _doing(text):
+    return sum(map(int, re.findall(r"\((\d+) minutes?\b", text))) + len(re.findall(PREDICT, text))
+
+
+def _to_five(number):
+    return max(5, 5 * round(number / 5)) if number else 0
+
+
+def tells_its_times(notebook):
+    text = "\n".join(cell.source for _, cell in cells(notebook, "markdown"))
+    line = re.search(TIME, text, re.M)
+    right = time_line(notebook)
+    if not line:
+        return [f"does not tell its times; write {right!r}"]
+    told = [line[1], line[2], line[5], line[7], line[8]]
+    told = [int(number or 0) for number in told]
+    is_ = minutes(notebook)
+    parts = ["part read", "part do"] if is_["part read"] else []
+    expected = [is_[key] for key in ("read", "do", "exercises", *parts)]
+    off = [abs(a - b) > 5 for a, b in zip(told, expected, strict=False)]
+    run = {"half a minute": 0.5}.get(line[3]) or float(line[3].split()[0])
+    if any(off) or abs(run - is_["run"]) > 0.5 or bool(line[6]) != bool(parts):
+        return [f"tells {line[0]!r}; right is {right!r}"]
+    return []
+
+
+def time_line(notebook):
+    """The line that the page should have."""
+    is_ = minutes(notebook)
+    run = {0.5: "half a minute", 1.0: "1 minute"}.get(is_["run"], f"{is_['run']:g} minutes")
+    line = f"**Time.** Read {is_['read']} minutes, do {is_['do']}, run {run}."
+    if is_["exercises"]:
+        line += f" The exercises take {is_['exercises']} more."
+    if is_["part read"]:
+        line += f" Sections 1 to 5 are a whole: read {is_['part read']}, do {is_['part do']}."
+    return line
+
+
+def keeps_its_time(notebook):
+    """An hour of reading; sections 1 to 5 are forty minutes of it. For the chapters of the norms."""
+    limits = {"read": 60, "part read": 40, "part do": 45, "do": 60}
+    is_ = minutes(notebook)
+    return [
+        f"{is_[key]} minutes ({key}), limit {most}; cut"
+        for key, most in limits.items()
+        if is_[key] > most
+    ]
+
+
 def folds_as_the_book_does(notebook):
     """A blank line inside each tag lets Markdown be read there."""
     found = []
@@ -729,5 +868,8 @@ CHECKS = [
     names_what_it_uses,
     folds_as_the_book_does,
     seals_its_predictions,
+    seals_every_prediction,
+    marks_its_solutions,
+    tells_its_times,
     records_what_is_known,
 ]

@@ -14,11 +14,14 @@ from functools import cache
 import nbformat
 import pytest
 from chapter_checks import (
+    BEGIN,
     CHAPTERS,
     CHECKS,
     COLAB,
+    END,
     MIME,
     ROOT,
+    asks_for_the_norm,
     begins_with_seeds,
     called_with,
     describes_its_figures,
@@ -34,9 +37,11 @@ from chapter_checks import (
     is_fresh,
     is_valid,
     keeps_its_length,
+    keeps_its_time,
     leaves_nbval_its_teeth,
     leaves_the_clock_alone,
     links_to_what_exists,
+    marks_its_solutions,
     names_its_kernel,
     names_what_it_uses,
     not_once,
@@ -44,10 +49,12 @@ from chapter_checks import (
     ran_in_order,
     records_what_is_known,
     repeated,
+    seals_every_prediction,
     seals_its_predictions,
     shows_its_figures,
     speaks_plainly,
     states_its_bounds_in_the_package,
+    tells_its_times,
     types_no_measurement,
     types_no_verdict,
 )
@@ -58,6 +65,7 @@ from norms.experiments import grids, provenance, sweep
 from norms.experiments.grids import CLAIMS, FINDINGS
 
 PAGES = sorted(CHAPTERS.glob("*.ipynb"))
+NORMS = sorted(CHAPTERS.glob("0[2-9]_*_norm.ipynb"))
 
 
 @cache
@@ -71,6 +79,13 @@ def read(path):
 def test_page(path, check):
     if check is has_four_experiments and path.stem.endswith("_evidence"):
         pytest.skip("an evidence page has as many cards as it needs")
+    complaints = check(read(path))
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize("check", [asks_for_the_norm, keeps_its_time], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("path", NORMS, ids=lambda path: path.stem)
+def test_chapter_of_a_norm(path, check):
     complaints = check(read(path))
     assert not complaints, "\n".join(complaints)
 
@@ -153,7 +168,8 @@ def good():
         for n, (source, metadata, outputs) in enumerate(code, 1)
     ]
     prose = [
-        "# Title\n\n" + "Words that explain what the code is there for. " * 10,
+        "# Title\n\n**Time.** Read 5 minutes, do 0, run 1.5 minutes.\n\n"
+        + "Words that explain what the code is there for. " * 10,
         "## One\n\nA line, as in [that chapter](02_batch_norm.ipynb#idea):",
         "It rises.\n\n" + FOLD.format("How measured", "With 0.5 of each."),
         "## Two\n\n### Three\n\nThe verdict stands. See also below.\n\n```python\nx = 0.5\n```",
@@ -200,6 +216,21 @@ def code(*sources, between="And so on."):
             count = page.cells[-1].get("execution_count") or page.cells[-2].execution_count
             page.cells += [new_markdown_cell(between)] * bool(between)
             page.cells.append(new_code_cell(text, execution_count=count + 1))
+
+    return spoil
+
+
+def asked_before(place):
+    return lambda page: page.cells.insert(place, new_markdown_cell("**Predict.** What?"))
+
+
+SOLVED = f"def f():\n    {BEGIN}\n    return 1\n    {END}"
+
+
+def hidden(text):
+    def spoil(page):
+        code(text, between="**Yours to write** (1 minute).")(page)
+        page.cells[-1].metadata["tags"] = ["hide-input"]
 
     return spoil
 
@@ -312,6 +343,43 @@ BAD = [
     (seals_its_predictions, "not closed", prose(f"Predict.\n\n{OPENED}")),
     (seals_its_predictions, "not open", prose(f"{CLOSED}\n\nOn.")),
     (seals_its_predictions, "a heading", prose(f"Predict.\n\n{OPENED}", f"## Next\n\n{CLOSED}")),
+    (seals_every_prediction, "not sealed", prose("**Predict.** How much?", "It is so.")),
+    (seals_every_prediction, "not sealed", prose("**Predict.** How much?", f"## Next\n\n{OPENED}")),
+    (
+        seals_every_prediction,
+        "not sealed",
+        prose(f"**Predict.** A?\n\n**Predict:** B?\n\n{OPENED}"),
+    ),
+    (seals_every_prediction, "shows a result", asked_before(FIGURE)),
+    (seals_every_prediction, "shows a result", asked_before(SAID)),
+    (seals_every_prediction, "shows a result", asked_before(RECORDED)),
+    (marks_its_solutions, "do not pair", code(f"def f():\n    {BEGIN}\n    return 1")),
+    (marks_its_solutions, "do not pair", code(f"def f():\n    {END}\n    {BEGIN}")),
+    (marks_its_solutions, "whole definition", code(f"{BEGIN}\nx = 1\n{END}")),
+    (marks_its_solutions, "nobody asked", code(SOLVED)),
+    (marks_its_solutions, "hidden", hidden(SOLVED)),
+    (tells_its_times, "does not tell", source(0, "# Title\n\nWords.")),
+    (
+        tells_its_times,
+        "right is",
+        source(0, "# Title\n\n**Time.** Read 15 minutes, do 0, run 1.5 minutes."),
+    ),
+    (
+        tells_its_times,
+        "right is",
+        source(0, "# Title\n\n**Time.** Read 5 minutes, do 10, run 1.5 minutes."),
+    ),
+    (
+        tells_its_times,
+        "right is",
+        source(0, "# Title\n\n**Time.** Read 5 minutes, do 0, run half a minute."),
+    ),
+    (tells_its_times, "right is", prose("**Exercise 1** (30 minutes, easy).")),
+    (tells_its_times, "right is", prose("### Exercises\n\n**Exercise 1** (30 minutes, easy).")),
+    (tells_its_times, "right is", prose("You can stop here.")),
+    (asks_for_the_norm, "asks the reader to write 0", lambda page: None),
+    (keeps_its_time, "minutes (read)", prose("word " * 9200)),
+    (keeps_its_time, "minutes (do)", prose("**Yours to write** (70 minutes).")),
     (seals_its_predictions, "inside that", prose(f"A.\n\n{OPENED}", f"B.\n\n{OPENED}", CLOSED)),
     (begins_with_seeds, "no seed", source(BEGUN, "import torch")),
     (begins_with_seeds, "no seed", source(BEGUN, "# page.begin()\nprint('page.begin()')")),
