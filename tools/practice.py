@@ -6,22 +6,30 @@ and the site's download open these notebooks.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 import nbformat
 from nbconvert.preprocessors import ClearOutputPreprocessor
 from nbgrader.preprocessors import ClearSolutions
-from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS, PRACTICE = ROOT / "chapters", ROOT / "practice"
 STUB = (
     'raise NotImplementedError("This part is yours: write it, run the cell, then the check below.")'
 )
-OPENED, CLOSED = '<details class="fold sealed">', "</details>"
+OPENED = '<details class="fold sealed"><summary>[^\n]+</summary>'
+CLOSED = "</details><!-- sealed -->"
+FOLD = '<details class="fold"><summary>{}</summary>\n\n{}\n\n</details>'
 TOLD = """\
 > **Practice version.** The outputs are cleared, and where the page has a solution there is a stub: write it, run the cell, then the check below. Predict before you open a fold. The solutions are in [the page itself](../chapters/{name})."""
+CLEAR = ClearSolutions(
+    code_stub={"python": STUB},
+    begin_solution_delimeter="### BEGIN SOLUTION",
+    end_solution_delimeter="### END SOLUTION",
+    enforce_metadata=False,
+)
 HIDDEN = {"hide-input", "hide-output", "hide-cell"}
 
 
@@ -40,15 +48,15 @@ def main(arguments=None):
         print("The practice versions are in step with the chapters.")
 
 
-def out_of_step(chapters=CHAPTERS, practice=PRACTICE):
-    """Names of the practice notebooks that are missing, old or no longer anyone's."""
-    wanted = {path.name: text_of(path) for path in sorted(chapters.glob("*.ipynb"))}
-    found = {path.name: path.read_text("utf-8") for path in practice.glob("*.ipynb")}
+def out_of_step():
+    """Names of the practice notebooks that are missing, old, or left over."""
+    wanted = {path.name: text_of(path) for path in CHAPTERS.glob("*.ipynb")}
+    found = {path.name: path.read_text("utf-8") for path in PRACTICE.glob("*.ipynb")}
     return [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
 
 
-def write(path, chapters=CHAPTERS):
-    source = chapters / path.name
+def write(path):
+    source = CHAPTERS / path.name
     if source.exists():
         path.write_text(text_of(source), "utf-8")
     else:
@@ -64,12 +72,7 @@ def text_of(path):
 
 def practice(notebook):
     """Clear outputs and solutions, and fold in each cell by itself what a prediction seals."""
-    config = Config()
-    config.ClearSolutions.code_stub = {"python": STUB}
-    config.ClearSolutions.enforce_metadata = False
-    config.ClearSolutions.begin_solution_delimeter = "### BEGIN SOLUTION"
-    config.ClearSolutions.end_solution_delimeter = "### END SOLUTION"
-    for preprocessor in (ClearOutputPreprocessor(), ClearSolutions(config=config)):
+    for preprocessor in (ClearOutputPreprocessor(), CLEAR):
         notebook, _ = preprocessor.preprocess(notebook, {})
     sealed = ""
     for cell in notebook.cells:
@@ -83,21 +86,23 @@ def practice(notebook):
     return notebook
 
 
+def stubbed(source):
+    """The code of a cell with its solutions replaced by stubs."""
+    cell = nbformat.v4.new_code_cell(source)
+    return CLEAR.preprocess_cell(cell, {"language": "python"}, 0)[0].source
+
+
 def fold_alone(source, sealed):
     """Let a fold that spans several cells end with each; return its summary while it is open."""
-    before, opening, after = source.partition(OPENED)
-    if opening:
-        summary = after.partition("</summary>")[0].removeprefix("<summary>")
-        return before.rstrip(), summary
-    if not sealed:
-        return source, ""
-    inside, closing, rest = source.partition(f"{CLOSED}<!-- sealed -->")
-    if inside.strip():
-        fold = (
-            f'<details class="fold"><summary>{sealed}</summary>\n\n{inside.strip()}\n\n</details>'
-        )
-        inside = fold + "\n\n"
-    return (inside + rest.strip()).rstrip(), "" if closing else sealed
+    parts = []
+    for part in re.split(f"({OPENED}|{CLOSED})", source):
+        if re.fullmatch(OPENED, part):
+            sealed = part.partition("<summary>")[2].removesuffix("</summary>")
+        elif re.fullmatch(CLOSED, part):
+            sealed = ""
+        elif part.strip():
+            parts.append(FOLD.format(sealed, part.strip()) if sealed else part.strip())
+    return "\n\n".join(parts), sealed
 
 
 if __name__ == "__main__":
