@@ -8,6 +8,7 @@ import runpy
 from dataclasses import dataclass
 from pathlib import Path
 
+from book_times import told
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.util.docutils import SphinxDirective
@@ -100,20 +101,14 @@ def strip(norm: Norm):
 
 
 class Sheets(SphinxDirective):
-    """Seven cards. A card links to its chapter when there is one; until then it says that it is to come.
-
-    The content gives what is known of the written ones: `batch_norm: 35 min to read, 60 s to run`.
-    """
-
-    has_content = True
+    """Seven cards. A card links to its chapter and tells its times; until then it says "To come"."""
 
     def run(self) -> list[nodes.Node]:
         self.env.note_dependency(str(SOURCE))
-        known = dict(line.split(":", 1) for line in self.content if ":" in line)
         chapters = {name.split("_", 1)[1]: name for name in self.chapters()}
         box = nodes.container(classes=["sheets"])
         for norm in NORMS:
-            box += self.card(norm, chapters.get(norm.word), known.get(norm.word, "").strip())
+            box += self.card(norm, chapters.get(norm.word))
         return [box]
 
     def chapters(self) -> list[str]:
@@ -124,7 +119,13 @@ class Sheets(SphinxDirective):
         )
         return [name for name in docs if "_" in name]
 
-    def card(self, norm: Norm, chapter: str | None, known: str) -> nodes.Node:
+    def times(self, chapter: str) -> str:
+        path = Path(self.env.srcdir, "chapters", f"{chapter}.ipynb")
+        self.env.note_dependency(str(path))
+        _, times = told(path)
+        return f"Read {times['read']} minutes, do {times['do']}, run {times['run']}."
+
+    def card(self, norm: Norm, chapter: str | None) -> nodes.Node:
         card = nodes.container(classes=["sheet", "written" if chapter else "to-come"])
         card += nodes.raw("", drawing(norm), format="html")
         name = nodes.paragraph(classes=["sheet-name"])
@@ -143,7 +144,8 @@ class Sheets(SphinxDirective):
         card += name
         over = norm.sheet["over"]
         card += nodes.paragraph("", over[0].upper() + over[1:] + ".", classes=["sheet-over"])
-        card += nodes.paragraph("", known or "To come.", classes=["sheet-known"])
+        known = self.times(chapter) if chapter else "To come."
+        card += nodes.paragraph("", known, classes=["sheet-known"])
         return card
 
 

@@ -1,6 +1,7 @@
 """Faults of a page that its HTML shows. Each check returns the faults in words: none is what we want."""
 
 import re
+from copy import copy
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -111,3 +112,30 @@ def has_anchor(path: Path, fragment: str) -> bool:
 def anchors(path: Path) -> frozenset[str]:
     soup = page(path)
     return frozenset(node.get("id") or node.get("name") for node in soup.select("[id], a[name]"))
+
+
+def seen(soup):
+    """The text of a page with all folds closed, without what only a screen reader is told."""
+    soup = copy(soup)
+    for fold in soup.select("details"):
+        for child in list(fold.children):
+            if getattr(child, "name", None) != "summary":
+                child.extract()
+    for hidden in soup.select(".katex-mathml, script, style"):
+        hidden.extract()
+    return " ".join(soup.select_one("article").get_text(" ").split())
+
+
+# A decimal, or a whole number of percent, points or times.
+RESULT = r"(?<![\w.,])\d[\d,]*\.\d+|(?<![\w.,])\d+(?= (?:%|points|times)(?!\w))"
+# What stands in many settings: guessing, the level of the intervals, round shares and rates.
+COMMON = {"10", "95", "0.1", "0.5", "0.01", "0.03", "0.3", "1.0", "0.05", "0.001", "0.003"}
+
+
+def leaks(soup, sealed_in):
+    """The numbers of sealed findings that a page shows with its folds closed."""
+    outputs = sealed_in.select("details.sealed .cell_output")
+    findings = {n for o in outputs for n in re.findall(RESULT, o.get_text(" "))}
+    code = " ".join(block.get_text() for block in soup.select("pre"))
+    settings = set(re.findall(r"\d+\.\d+|\d+", code))
+    return sorted(findings & set(re.findall(RESULT, seen(soup))) - COMMON - settings)

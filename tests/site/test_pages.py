@@ -66,16 +66,54 @@ def test_names_in_code_lead_to_the_reference(site):
     assert "torch.stack" not in found
 
 
-def test_a_sealed_fold_holds_figure_and_finding(site):
-    soup = site_checks.page(site / "chapters/01_why_normalize.html")
-    sealed = soup.select("details.sealed")
-    assert len(sealed) == 6
-    figures = [figure for figure in soup.select("figure") if figure.find_parent("details")]
-    assert len(figures) == 5
+NOTEBOOKS = sorted(path.stem for path in CHAPTERS.glob("*.ipynb"))
+
+
+@pytest.fixture(params=NOTEBOOKS)
+def chapter(site, request):
+    return site_checks.page(site / "chapters" / f"{request.param}.html")
+
+
+def test_a_sealed_fold_is_closed_and_whole(chapter):
+    sealed = chapter.select("details.sealed")
+    asked = [b for b in chapter.select("strong") if re.match(r"Predict.*[.:]$", b.get_text())]
+    assert len(sealed) >= len(asked) > 0
     for fold in sealed:
         assert not fold.has_attr("open")
         assert not fold.select("h1, h2, h3, section")
-        assert fold.select("figure") or fold.select(".cell_output")
+        assert len(fold.get_text().split()) > 15
+
+
+def test_no_sealed_number_is_seen_with_all_folds_closed(chapter):
+    assert site_checks.leaks(chapter, chapter) == []
+
+
+def test_the_front_page_leaks_no_sealed_number(site, chapter):
+    assert site_checks.leaks(site_checks.page(site / "intro.html"), chapter) == []
+
+
+def test_a_solution_is_folded_and_its_signature_and_check_are_not(site):
+    soup = site_checks.page(site / "chapters/02_batch_norm.html")
+    folds = soup.select("details.solution")
+    assert len(folds) >= 3
+    for fold in folds:
+        assert not fold.has_attr("open")
+        assert "# yours" in fold.find_previous("pre").get_text()
+    seen = site_checks.seen(soup)
+    assert "def backward(dy, cache)" in seen
+    assert "check_backward(forward, backward" in seen
+    assert "BEGIN SOLUTION" not in soup.get_text()
+
+
+def test_the_buttons_open_the_practice_version(site):
+    soup = site_checks.page(site / "chapters/02_batch_norm.html")
+    opened = [a["href"] for a in soup.select("a[href]") if re.search("colab|binder", a["href"])]
+    assert len(opened) == 2
+    assert all(address.endswith("/practice/02_batch_norm.ipynb") for address in opened)
+    (download,) = soup.select("a.btn-download-source-button")
+    notebook = (site / "chapters" / download["href"]).resolve().read_text("utf-8")
+    assert "NotImplementedError" in notebook
+    assert not any(cell.get("outputs") for cell in json.loads(notebook)["cells"])
 
 
 def test_the_front_page_tells_every_condition(site):

@@ -41,6 +41,27 @@ def test_a_fault_is_found(check, html):
     assert getattr(site_checks, check)(site_checks.parse(html))
 
 
+SEALED = """<article><p>Predict. {before}</p><details class="sealed"><summary>Show {summary}</summary>
+<div class="cell_output"><p>It gains 4.27 points, to 93 %.</p></div></details>
+<p>{after}</p><details><summary>More</summary>Of 4.27, half.</details></article>"""
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "leaked"),
+    [
+        ("before", "Guessing scores 10 %; 64 units, 93 images.", []),
+        ("before", "About 4.27 or so?", ["4.27"]),
+        ("summary", "the 4.27", ["4.27"]),
+        ("after", "It reaches 93 % in the end.", ["93"]),
+        ("after", "A gain of 4.2 was known.", []),
+    ],
+)
+def test_a_leaked_number_is_found(where, text, leaked):
+    texts = {"before": "", "summary": "", "after": ""} | {where: text}
+    soup = site_checks.parse(SEALED.format(**texts))
+    assert site_checks.leaks(soup, soup) == leaked
+
+
 @pytest.mark.parametrize(
     ("link", "sound"),
     [

@@ -1,0 +1,65 @@
+"""`{pages}`: the pages with the times that each of them tells, read from the notebooks at build time."""
+
+import json
+import re
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
+# As tests/chapter_checks.py holds every page to it.
+LINE = re.compile(
+    r"^\*\*Time\.\*\* Read (?P<read>\d+) minutes, do (?P<do>\d+), run (?P<run>[^.]+(?:\.\d[^.]*)?)\."
+    r"(?: The exercises take (?P<exercises>\d+) more\.)?",
+    re.M,
+)
+
+
+def told(path):
+    """Return the title of a page and its times: read, do, run, exercises."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "".join(cells[0]["source"])
+    line = LINE.search(text)
+    if line is None:
+        raise ValueError(f"{path.name} does not tell its times in its first cell")
+    return text.partition("\n")[0].removeprefix("# "), line.groupdict(default="")
+
+
+def short(text):
+    """Minutes in few letters: `1.5 minutes` as `1.5 min`."""
+    return (
+        text.replace("half a minute", "½ min")
+        .replace(" minutes", " min")
+        .replace(" minute", " min")
+    )
+
+
+class Pages(SphinxDirective):
+    """A table of pages. The content says what each gives: `02_batch_norm: derived, built, broken`."""
+
+    has_content = True
+
+    def run(self):
+        lines = [
+            "| page | what it gives | read | do | run | exercises |",
+            "|---|---|---|---|---|---|",
+        ]
+        for line in self.content:
+            name, _, gives = line.partition(":")
+            path = Path(self.env.srcdir, "chapters", f"{name.strip()}.ipynb")
+            self.env.note_dependency(str(path))
+            title, times = told(path)
+            more = f"{times['exercises']} min" if times["exercises"] else ""
+            lines.append(
+                f"| [{title}](/chapters/{path.name}) | {gives.strip()} | {times['read']} min "
+                f"| {times['do']} min | {short(times['run'])} | {more} |"
+            )
+        parent = nodes.Element()
+        self.state.nested_parse(StringList(lines, source="pages"), 0, parent)
+        return parent.children
+
+
+def setup(app):
+    app.add_directive("pages", Pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
