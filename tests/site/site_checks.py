@@ -114,28 +114,30 @@ def anchors(path: Path) -> frozenset[str]:
     return frozenset(node.get("id") or node.get("name") for node in soup.select("[id], a[name]"))
 
 
-def seen(soup):
+def seen(soup, without="script"):
     """The text of a page with all folds closed, without what only a screen reader is told."""
     soup = copy(soup)
     for fold in soup.select("details"):
         for child in list(fold.children):
             if getattr(child, "name", None) != "summary":
                 child.extract()
-    for hidden in soup.select(".katex-mathml, script, style"):
+    for hidden in soup.select(f".katex-mathml, script, style, {without}"):
         hidden.extract()
     return " ".join(soup.select_one("article").get_text(" ").split())
 
 
-# A decimal, or a whole number of percent, points or times.
-RESULT = r"(?<![\w.,])\d[\d,]*\.\d+|(?<![\w.,])\d+(?= (?:%|points|times)(?!\w))"
-# What stands in many settings: guessing, the level of the intervals, round shares and rates.
-COMMON = {"10", "95", "0.1", "0.5", "0.01", "0.03", "0.3", "1.0", "0.05", "0.001", "0.003"}
+NUMBER = r"(?<![\w.,])\d[\d,]*\.?\d*"
+# A measured mean is printed with its interval; the ends of it are not likely to be told alone.
+MEASURED = rf"({NUMBER})\D{{0,30}}\(95 % interval"
 
 
 def leaks(soup, sealed_in):
-    """The numbers of sealed findings that a page shows with its folds closed."""
+    """The means of sealed findings that a page shows with its folds closed."""
     outputs = sealed_in.select("details.sealed .cell_output")
-    findings = {n for o in outputs for n in re.findall(RESULT, o.get_text(" "))}
-    code = " ".join(block.get_text() for block in soup.select("pre"))
-    settings = set(re.findall(r"\d+\.\d+|\d+", code))
-    return sorted(findings & set(re.findall(RESULT, seen(soup))) - COMMON - settings)
+    findings = {n for o in outputs for n in re.findall(MEASURED, " ".join(o.get_text(" ").split()))}
+    # Tables of text quote papers: what is measured is never typed.
+    text = seen(soup, without="table:not(.cell_output table)")
+    told = re.sub(rf"section {NUMBER}|{NUMBER} min|CC BY {NUMBER}", "", text, flags=re.I)
+    settings = {n for pre in soup.select("pre") for n in re.findall(NUMBER, pre.get_text())}
+    precise = {n for n in findings if len(re.sub(r"\D", "", n).lstrip("0")) > 1}
+    return sorted(precise & set(re.findall(NUMBER, told)) - settings)

@@ -99,9 +99,9 @@ def test_a_solution_is_folded_and_its_signature_and_check_are_not(site):
     for fold in folds:
         assert not fold.has_attr("open")
         assert "# yours" in fold.find_previous("pre").get_text()
-    seen = site_checks.seen(soup)
-    assert "def backward(dy, cache)" in seen
-    assert "check_backward(forward, backward" in seen
+    seen = [pre.get_text() for pre in soup.select("pre") if not pre.find_parent("details")]
+    assert any("def backward(dy, cache)" in code for code in seen)
+    assert any("check_backward(forward, backward" in code for code in seen)
     assert "BEGIN SOLUTION" not in soup.get_text()
 
 

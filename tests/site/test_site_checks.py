@@ -42,18 +42,18 @@ def test_a_fault_is_found(check, html):
 
 
 SEALED = """<article><p>Predict. {before}</p><details class="sealed"><summary>Show {summary}</summary>
-<div class="cell_output"><p>It gains 4.27 points, to 93 %.</p></div></details>
+<div class="cell_output"><p>It gains 4.27 (95 % interval 4.1 to 4.4) points, to 93 (95 % interval 92 to 94) %. 5 of 5 (95 % interval 3 to 5).</p></div></details>
 <p>{after}</p><details><summary>More</summary>Of 4.27, half.</details></article>"""
 
 
 @pytest.mark.parametrize(
     ("where", "text", "leaked"),
     [
-        ("before", "Guessing scores 10 %; 64 units, 93 images.", []),
+        ("before", "Guessing scores 10 %; 64 units, 5 images.", []),
         ("before", "About 4.27 or so?", ["4.27"]),
         ("summary", "the 4.27", ["4.27"]),
         ("after", "It reaches 93 % in the end.", ["93"]),
-        ("after", "A gain of 4.2 was known.", []),
+        ("after", "A gain of 4.2, in section 4.27, 93 minutes.", []),
     ],
 )
 def test_a_leaked_number_is_found(where, text, leaked):
