@@ -26,23 +26,14 @@ def told(path):
     return text.partition("\n")[0].removeprefix("# "), line.groupdict(default="")
 
 
-def short(text):
-    """Minutes in few letters: `1.5 minutes` as `1.5 min`."""
-    return (
-        text.replace("half a minute", "½ min")
-        .replace(" minutes", " min")
-        .replace(" minute", " min")
-    )
-
-
 class Pages(SphinxDirective):
-    """A table of pages. The content says what each gives: `02_batch_norm: derived, built, broken`."""
+    """A table of pages, times in minutes; *more* are the exercises. The content says what each gives: `02_batch_norm: derived, built, broken`."""
 
     has_content = True
 
     def run(self):
         lines = [
-            "| page | what it gives | read | do | run | exercises |",
+            "| page | what it gives | read | do | run | more |",
             "|---|---|---|---|---|---|",
         ]
         for line in self.content:
@@ -50,10 +41,10 @@ class Pages(SphinxDirective):
             path = Path(self.env.srcdir, "chapters", f"{name.strip()}.ipynb")
             self.env.note_dependency(str(path))
             title, times = told(path)
-            more = f"{times['exercises']} min" if times["exercises"] else ""
+            run = times["run"].replace("half a", "½").split()[0]
             lines.append(
-                f"| [{title}](/chapters/{path.name}) | {gives.strip()} | {times['read']} min "
-                f"| {times['do']} min | {short(times['run'])} | {more} |"
+                f"| [{title}](/chapters/{path.name}) | {gives.strip()} | {times['read']} "
+                f"| {times['do']} | {run} | {times['exercises']} |"
             )
         parent = nodes.Element()
         self.state.nested_parse(StringList(lines, source="pages"), 0, parent)
