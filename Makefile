@@ -24,7 +24,7 @@ help:
 	@echo "make run                re-execute the chapters whose sources changed"
 	@echo "make run ALL=1          re-execute all chapters"
 	@echo "make run CHAPTER=NAME   re-execute one, such as 02_batch_norm"
-	@echo "make lab                open the practice versions in JupyterLab"
+	@echo "make lab                copy the practice versions to my/ and open them in JupyterLab"
 	@echo "make practice           make the practice versions anew from the chapters"
 	@echo "make format             format and lint code and notebooks"
 	@echo "make address URL=...    set the repository's address everywhere (for a fork)"
@@ -41,7 +41,8 @@ serve: book
 
 lab:
 	@$(PYTHON) tools/environment.py all
-	@$(BIN)/jupyter lab practice
+	@$(RUN) tools/practice.py --copy
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/my
 
 check:
 	@$(PYTHON) tools/environment.py all
@@ -55,7 +56,6 @@ test:
 run:
 	@$(PYTHON) tools/environment.py all
 	@$(RUN) tools/run_chapters.py $(if $(ALL),--all) $(CHAPTER)
-	@$(RUN) tools/practice.py
 
 practice:
 	@$(PYTHON) tools/environment.py all

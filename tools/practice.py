@@ -2,11 +2,13 @@
 
 Solutions become stubs, outputs are cleared, and what a prediction seals is folded one cell at a time,
 for Jupyter has no fold over several. Checks stay. nbgrader and nbconvert do the clearing; Colab, Binder
-and the site's download open these notebooks.
+and the site's download open these notebooks. `--copy` puts what is missing into `my/`, where readers
+work: it never touches what is there.
 """
 
 import argparse
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from nbconvert.preprocessors import ClearOutputPreprocessor
 from nbgrader.preprocessors import ClearSolutions
 
 ROOT = Path(__file__).resolve().parent.parent
-CHAPTERS, PRACTICE = ROOT / "chapters", ROOT / "practice"
+CHAPTERS, PRACTICE, MY = ROOT / "chapters", ROOT / "practice", ROOT / "my"
 STUB = (
     'raise NotImplementedError("This part is yours: write it, run the cell, then the check below.")'
 )
@@ -23,7 +25,9 @@ OPENED = '<details class="fold sealed"><summary>[^\n]+</summary>'
 CLOSED = "</details><!-- sealed -->"
 FOLD = '<details class="fold"><summary>{}</summary>\n\n{}\n\n</details>'
 TOLD = """\
-> **Practice version.** The outputs are cleared, and where the page has a solution there is a stub: write it, run the cell, then the check below. Predict before you open a fold. The solutions are in [the page itself](../chapters/{name})."""
+> **Practice version.** The outputs are cleared, and where the page has a solution there is a stub: write it, run the cell, then the check below. Write each prediction down before you run the cells below it, so no *Run All*. The solutions are in [the page itself](../chapters/{name})."""
+CAPTION = "*The figure: {}*"
+STOP = r"^```\{admonition\} (.+)\n((?:.*\n)+?)```$"
 CLEAR = ClearSolutions(
     code_stub={"python": STUB},
     begin_solution_delimeter="### BEGIN SOLUTION",
@@ -36,16 +40,45 @@ HIDDEN = {"hide-input", "hide-output", "hide-cell"}
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only say which are out of step")
-    check = parser.parse_args(arguments).check
+    parser.add_argument("--copy", action="store_true", help="copy what my/ lacks into my/")
+    options = parser.parse_args(arguments)
+    if options.copy:
+        copy()
+        return
     old = out_of_step()
-    if check and old:
+    if options.check and old:
         sys.exit(f"Out of step: {', '.join(old)}. Run `make practice`.")
+    worked = [name for name in old if was_worked_in(PRACTICE / name)]
+    if worked:
+        sys.exit(
+            f"Somebody has worked in practice/{worked[0]}: move it to my/, where `make lab` opens it. "
+            "Nothing was changed."
+        )
     PRACTICE.mkdir(exist_ok=True)
     for name in old:
         write(PRACTICE / name)
         print(f"practice/{name}")
     if not old:
         print("The practice versions are in step with the chapters.")
+
+
+def copy():
+    MY.mkdir(exist_ok=True)
+    for path in sorted(PRACTICE.glob("*.ipynb")):
+        if not (MY / path.name).exists():
+            shutil.copyfile(path, MY / path.name)
+            print(f"my/{path.name}")
+    print(
+        "Work in my/: it is yours, and nothing here overwrites it. Delete a file to start it again."
+    )
+
+
+def was_worked_in(path):
+    """Tell whether cells were run in a practice version, which is made without outputs."""
+    if not path.exists():
+        return False
+    cells = nbformat.read(path, as_version=4).cells
+    return any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
 def out_of_step():
@@ -74,14 +107,21 @@ def practice(notebook):
     """Clear outputs and solutions, and fold in each cell by itself what a prediction seals."""
     for preprocessor in (ClearOutputPreprocessor(), CLEAR):
         notebook, _ = preprocessor.preprocess(notebook, {})
-    sealed = ""
+    sealed, cells = "", []
     for cell in notebook.cells:
+        cells.append(cell)
         cell.metadata.pop("nbgrader", None)
+        figure = cell.metadata.pop("mystnb", {}).get("figure", {})  # the text for the blind tells
         if cell.cell_type == "markdown":
-            cell.source, sealed = fold_alone(cell.source, sealed)
+            text = re.sub(STOP, quoted, cell.source, flags=re.M)
+            cell.source, sealed = fold_alone(text, sealed)
         elif sealed or HIDDEN & {*cell.metadata.get("tags", [])}:
             cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata["cellView"] = "form"  # the same on Colab
+        if caption := CAPTION.format(figure["caption"]) if figure else "":
+            told = FOLD.format("What the figure shows", caption) if sealed else caption
+            cells.append(nbformat.v4.new_markdown_cell(told, id=f"{cell.id}-caption"))
+    notebook.cells = cells
     notebook.metadata.pop("norms", None)
     return notebook
 
@@ -90,6 +130,12 @@ def stubbed(source):
     """The code of a cell with its solutions replaced by stubs."""
     cell = nbformat.v4.new_code_cell(source)
     return CLEAR.preprocess_cell(cell, {"language": "python"}, 0)[0].source
+
+
+def quoted(found):
+    """An admonition as a quotation, which Jupyter shows with its title."""
+    lines = [f"**{found[1].rstrip('.')}.** {found[2].strip()}"]
+    return "\n".join(f"> {line}" for line in "\n".join(lines).split("\n"))
 
 
 def fold_alone(source, sealed):

@@ -12,7 +12,14 @@ SEALED = '<details class="fold sealed"><summary>Show</summary>'
 PAGE = [
     new_markdown_cell("# Title", id="a"),
     new_markdown_cell(f"**Predict.** How much?\n\n{SEALED}", id="b"),
-    new_code_cell("say('4.2')", outputs=[new_output("stream", text="4.2")], id="c"),
+    new_code_cell(
+        "say('4.2')",
+        outputs=[new_output("stream", text="4.2")],
+        id="c",
+        metadata={
+            "mystnb": {"figure": {"caption": "A rise."}, "image": {"alt": "It rises to 4.2."}}
+        },
+    ),
     new_markdown_cell("It is 4.2.", id="d"),
     new_markdown_cell("So much.\n\n</details><!-- sealed -->\n\nGo on.", id="e"),
     new_code_cell(
@@ -21,6 +28,7 @@ PAGE = [
         execution_count=2,
     ),
     new_code_cell("assert f(1) == 2", id="g"),
+    new_markdown_cell("```{admonition} You can stop here\nYou know it.\nGo.\n```", id="i"),
     new_code_cell("say('Two.')", id="h", metadata={"tags": ["hide-input"]}),
 ]
 
@@ -32,6 +40,7 @@ def folders(tmp_path, monkeypatch):
     nbformat.write(new_notebook(cells=PAGE), chapters / "page.ipynb")
     monkeypatch.setattr(practice, "CHAPTERS", chapters)
     monkeypatch.setattr(practice, "PRACTICE", made)
+    monkeypatch.setattr(practice, "MY", tmp_path / "my")
     return chapters, made
 
 
@@ -71,6 +80,32 @@ def test_a_cell_may_close_one_fold_and_open_the_next():
     text, sealed = practice.fold_alone(f"So.\n\n{practice.CLOSED}\n\nAsk.\n\n{SEALED}", "First")
     assert text == practice.FOLD.format("First", "So.") + "\n\nAsk."
     assert sealed == "Show"
+
+
+def test_it_reads_well_in_jupyter(folders):
+    practice.main([])
+    made = cells(folders[1])
+    assert made["i"].source == "> **You can stop here.** You know it.\n> Go."
+    assert "*The figure: A rise.*" in made["c-caption"].source
+    assert made["c-caption"].source.startswith("<details")  # it may tell what is to be predicted
+    assert "mystnb" not in made["c"].metadata
+
+
+def test_what_somebody_has_written_is_never_lost(folders, capsys):
+    chapters, made = folders
+    practice.main([])
+    practice.main(["--copy"])
+    mine = chapters.parent / "my" / "page.ipynb"
+    mine.write_text("mine", "utf-8")
+    practice.main(["--copy"])
+    assert mine.read_text("utf-8") == "mine"
+    notebook = nbformat.read(made / "page.ipynb", as_version=4)
+    next(c for c in notebook.cells if c.id == "f").update(execution_count=1)
+    nbformat.write(notebook, made / "page.ipynb")
+    before = (made / "page.ipynb").read_text("utf-8")
+    with pytest.raises(SystemExit, match="move it to my/"):
+        practice.main([])
+    assert (made / "page.ipynb").read_text("utf-8") == before
 
 
 def test_it_says_that_it_is_one_and_where_the_solutions_are(folders):
