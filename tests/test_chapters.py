@@ -379,7 +379,7 @@ BAD = [
     (tells_its_times, "right is", prose("You can stop here.")),
     (asks_for_the_norm, "asks the reader to write 0", lambda page: None),
     (keeps_its_time, "minutes (read)", prose("word " * 9200)),
-    (keeps_its_time, "minutes (do)", prose("**Yours to write** (70 minutes).")),
+    (keeps_its_time, "minutes (do)", prose("**Yours to write** (95 minutes).")),
     (seals_its_predictions, "inside that", prose(f"A.\n\n{OPENED}", f"B.\n\n{OPENED}", CLOSED)),
     (begins_with_seeds, "no seed", source(BEGUN, "import torch")),
     (begins_with_seeds, "no seed", source(BEGUN, "# page.begin()\nprint('page.begin()')")),
