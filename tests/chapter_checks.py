@@ -599,14 +599,15 @@ def seals_its_predictions(notebook):
     found, opened = [], ""
     for where, cell in cells(notebook, "markdown"):
         for part in re.split(f"({SEAL})", text_of(cell.source), flags=re.M):
-            if part.startswith("<details") and opened:
+            opens = part.startswith("<details") and re.fullmatch(SEAL, part)
+            if opens and opened:
                 found.append(f"{where}: opens a sealed fold inside that of {opened}")
             if part.startswith("</details><!--") and not opened:
                 found.append(f"{where}: closes a sealed fold that is not open")
             if opened and re.search(r"^#+ ", part, re.M):
                 found.append(f"{where}: a heading inside the sealed fold of {opened}")
             if re.fullmatch(SEAL, part):
-                opened = where if part.startswith("<details") else ""
+                opened = where if opens else ""
     return found + [f"{opened}: its sealed fold is not closed"] * bool(opened)
 
 
