@@ -9,6 +9,7 @@ import io
 import re
 import statistics
 import string
+import sys
 from base64 import b64decode
 from collections import Counter
 from pathlib import Path
@@ -23,8 +24,13 @@ from norms.experiments.grids import CLAIMS
 from norms.experiments.verdicts import MIME
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "site" / "ext")]
+from book_times import LINE  # noqa: E402
+
+import practice  # noqa: E402
+from practice import BEGIN, END  # noqa: E402
+
 CHAPTERS = ROOT / "chapters"
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 ADDRESS = re.search(r"^\s*url:\s*(\S+)", (ROOT / "_config.yml").read_text("utf-8"), re.M)[1]
 COLAB = f"""\
 # On Colab this installs the package and leaves Colab's torch alone; elsewhere it does nothing.
@@ -590,46 +596,36 @@ def is_fresh(path):
     return [f"{path.stem}: {part}; `make run`" for part in parts]
 
 
+PREDICT = r"\*\*Predict\b[^*]*[.:]\*\*"
 # A fold over several cells: it opens at the end of one and closes in a later one.
-SEAL = r'<details class="fold sealed"><summary>[^\n]+</summary>\Z|</details><!-- sealed -->'
+SEAL = rf"{practice.OPENED}\Z|{practice.CLOSED}"
 
 
 def seals_its_predictions(notebook):
-    """A sealed fold opens at the end of a cell, closes in a later one, and holds no heading."""
-    found, opened = [], ""
-    for where, cell in cells(notebook, "markdown"):
-        for part in re.split(f"({SEAL})", text_of(cell.source), flags=re.M):
-            opens = part.startswith("<details") and re.fullmatch(SEAL, part)
-            if opens and opened:
-                found.append(f"{where}: opens a sealed fold inside that of {opened}")
-            if part.startswith("</details><!--") and not opened:
-                found.append(f"{where}: closes a sealed fold that is not open")
-            if opened and re.search(r"^#+ ", part, re.M):
-                found.append(f"{where}: a heading inside the sealed fold of {opened}")
-            if re.fullmatch(SEAL, part):
-                opened = where if opens else ""
-    return found + [f"{opened}: its sealed fold is not closed"] * bool(opened)
+    """What a **Predict** asks is answered in a sealed fold, and nowhere else before the next heading.
 
-
-PREDICT = r"\*\*Predict\b[^*]*[.:]\*\*"
-
-
-def seals_every_prediction(notebook):
-    """Behind a **Predict** comes a sealed fold, and nothing of the result before it."""
-    found, asked = [], ""
+    The fold opens at the end of a cell, closes in a later one, and holds no heading.
+    """
+    found, state, since = [], "", ""
     for where, cell in cells(notebook, "markdown", "code"):
         if cell.cell_type == "code":
-            if asked and any(data(cell, mime) for mime in ("image/png", "text/markdown", MIME)):
-                found.append(f"{where}: shows a result before the fold of what {asked} asks")
+            shows = any(data(cell, mime) for mime in ("image/png", "text/markdown", MIME))
+            if shows and state in ("asked", "answered") and not tagged(cell, "hide-cell"):
+                found.append(f"{where}: shows a result outside the sealed fold of {since}")
             continue
         for part in re.findall(rf"{PREDICT}|{SEAL}|^#+ ", text_of(cell.source), flags=re.M):
-            if asked and not part.startswith("<"):
-                found.append(f"{asked}: its prediction is not sealed; open a sealed fold behind it")
-            if not part.startswith("</"):
-                asked = where if part.startswith("**") else ""
-    return found + [f"{asked}: its prediction is not sealed; open a sealed fold behind it"] * bool(
-        asked
-    )
+            kind = {"**": "asked", "<d": "open", "</": "answered"}.get(part[:2], "")
+            if state == "asked" and kind != "open":
+                found.append(f"{since}: its prediction is not sealed; open a sealed fold behind it")
+            if state == "open" and kind != "answered":
+                what = {"asked": "a prediction", "open": "a sealed fold"}.get(kind, "a heading")
+                found.append(f"{where}: {what} inside the sealed fold of {since}")
+            elif state != "open" and kind == "answered":
+                found.append(f"{where}: closes a sealed fold that is not open")
+            else:
+                state, since = kind, since if kind == "answered" else where
+    last = {"asked": "its prediction is not sealed", "open": "its sealed fold is not closed"}
+    return found + [f"{since}: {last[state]}" for state in [state] if state in last]
 
 
 def marks_its_solutions(notebook):
@@ -659,12 +655,6 @@ def asks_for_the_norm(notebook):
     return [f"asks the reader to write {asked} cells; three carry the norm"] * (asked < 3)
 
 
-TIME = (
-    r"^\*\*Time\.\*\* Read (\d+) minutes, do (\d+), run (half a minute|1 minute|[\d.]+ minutes)\."
-    r"( The exercises take (\d+) more\.)?( Sections 1 to 5 are a whole: read (\d+), do (\d+)\.)?$"
-)
-
-
 STOP = r"you can stop here"
 
 
@@ -685,8 +675,8 @@ def minutes(notebook):
         "do": _to_five(_doing(path)),
         "run": max(0.5, -(-seconds // 30) / 2),
         "exercises": _to_five(_doing(exercises)),
-        "part read": _to_five(_reading(part)),
-        "part do": _to_five(_doing("\n".join(c.source for _, c in cells(part, "markdown")))),
+        "part_read": _to_five(_reading(part)),
+        "part_do": _to_five(_doing("\n".join(c.source for _, c in cells(part, "markdown")))),
     }
 
 
@@ -708,18 +698,13 @@ def _to_five(number):
 
 def tells_its_times(notebook):
     text = "\n".join(cell.source for _, cell in cells(notebook, "markdown"))
-    line = re.search(TIME, text, re.M)
-    right = time_line(notebook)
+    line, right, is_ = LINE.search(text), time_line(notebook), minutes(notebook)
     if not line:
         return [f"does not tell its times; write {right!r}"]
-    told = [line[1], line[2], line[5], line[7], line[8]]
-    told = [int(number or 0) for number in told]
-    is_ = minutes(notebook)
-    parts = ["part read", "part do"] if is_["part read"] else []
-    expected = [is_[key] for key in ("read", "do", "exercises", *parts)]
-    off = [abs(a - b) > 5 for a, b in zip(told, expected, strict=False)]
-    run = {"half a minute": 0.5}.get(line[3]) or float(line[3].split()[0])
-    if any(off) or abs(run - is_["run"]) > 0.5 or bool(line[6]) != bool(parts):
+    told = {key: int(line[key] or 0) for key in ("read", "do", "exercises", "part_read", "part_do")}
+    off = any(abs(told[key] - is_[key]) > 5 for key in told)
+    run = {"half a minute": 0.5}.get(line["run"]) or float(line["run"].split()[0])
+    if off or abs(run - is_["run"]) > 0.5 or bool(told["part_read"]) != bool(is_["part_read"]):
         return [f"tells {line[0]!r}; right is {right!r}"]
     return []
 
@@ -731,14 +716,14 @@ def time_line(notebook):
     line = f"**Time.** Read {is_['read']} minutes, do {is_['do']}, run {run}."
     if is_["exercises"]:
         line += f" The exercises take {is_['exercises']} more."
-    if is_["part read"]:
-        line += f" Sections 1 to 5 are a whole: read {is_['part read']}, do {is_['part do']}."
+    if is_["part_read"]:
+        line += f" Sections 1 to 5 are a whole: read {is_['part_read']}, do {is_['part_do']}."
     return line
 
 
 def keeps_its_time(notebook):
     """An hour of reading, an hour and a half of doing. For the chapters of the norms."""
-    limits = {"read": 60, "part read": 40, "part do": 65, "do": 90}
+    limits = {"read": 60, "part_read": 40, "part_do": 65, "do": 90}
     is_ = minutes(notebook)
     return [
         f"{is_[key]} minutes ({key}), limit {most}; cut"
@@ -869,7 +854,6 @@ CHECKS = [
     names_what_it_uses,
     folds_as_the_book_does,
     seals_its_predictions,
-    seals_every_prediction,
     marks_its_solutions,
     tells_its_times,
     records_what_is_known,

@@ -49,7 +49,6 @@ from chapter_checks import (
     ran_in_order,
     records_what_is_known,
     repeated,
-    seals_every_prediction,
     seals_its_predictions,
     shows_its_figures,
     speaks_plainly,
@@ -224,6 +223,13 @@ def asked_before(place):
     return lambda page: page.cells.insert(place, new_markdown_cell("**Predict.** What?"))
 
 
+def sealed_before(place):
+    """A fold that closes before the result that it should hold."""
+    asked = new_markdown_cell(f"**Predict.** What?\n\n{OPENED}")
+    answered = new_markdown_cell(f"Much.\n\n{CLOSED}")
+    return lambda page: page.cells.__setitem__(slice(place, place), [asked, answered])
+
+
 SOLVED = f"def f():\n    {BEGIN}\n    return 1\n    {END}"
 
 
@@ -343,16 +349,23 @@ BAD = [
     (seals_its_predictions, "not closed", prose(f"Predict.\n\n{OPENED}")),
     (seals_its_predictions, "not open", prose(f"{CLOSED}\n\nOn.")),
     (seals_its_predictions, "a heading", prose(f"Predict.\n\n{OPENED}", f"## Next\n\n{CLOSED}")),
-    (seals_every_prediction, "not sealed", prose("**Predict.** How much?", "It is so.")),
-    (seals_every_prediction, "not sealed", prose("**Predict.** How much?", f"## Next\n\n{OPENED}")),
+    (seals_its_predictions, "not sealed", prose("**Predict.** How much?", "It is so.")),
+    (seals_its_predictions, "not sealed", prose("**Predict.** How much?", f"## Next\n\n{OPENED}")),
     (
-        seals_every_prediction,
+        seals_its_predictions,
         "not sealed",
         prose(f"**Predict.** A?\n\n**Predict:** B?\n\n{OPENED}"),
     ),
-    (seals_every_prediction, "shows a result", asked_before(FIGURE)),
-    (seals_every_prediction, "shows a result", asked_before(SAID)),
-    (seals_every_prediction, "shows a result", asked_before(RECORDED)),
+    (seals_its_predictions, "shows a result", asked_before(FIGURE)),
+    (seals_its_predictions, "shows a result", asked_before(SAID)),
+    (seals_its_predictions, "shows a result", asked_before(RECORDED)),
+    (seals_its_predictions, "shows a result", sealed_before(FIGURE)),
+    (seals_its_predictions, "shows a result", sealed_before(SAID)),
+    (
+        seals_its_predictions,
+        "a prediction inside",
+        prose(f"A.\n\n{OPENED}", f"**Predict.** B?\n\n{CLOSED}"),
+    ),
     (marks_its_solutions, "do not pair", code(f"def f():\n    {BEGIN}\n    return 1")),
     (marks_its_solutions, "do not pair", code(f"def f():\n    {END}\n    {BEGIN}")),
     (marks_its_solutions, "whole definition", code(f"{BEGIN}\nx = 1\n{END}")),
@@ -380,7 +393,11 @@ BAD = [
     (asks_for_the_norm, "asks the reader to write 0", lambda page: None),
     (keeps_its_time, "minutes (read)", prose("word " * 9200)),
     (keeps_its_time, "minutes (do)", prose("**Yours to write** (95 minutes).")),
-    (seals_its_predictions, "inside that", prose(f"A.\n\n{OPENED}", f"B.\n\n{OPENED}", CLOSED)),
+    (
+        seals_its_predictions,
+        "a sealed fold inside",
+        prose(f"A.\n\n{OPENED}", f"B.\n\n{OPENED}", CLOSED),
+    ),
     (begins_with_seeds, "no seed", source(BEGUN, "import torch")),
     (begins_with_seeds, "no seed", source(BEGUN, "# page.begin()\nprint('page.begin()')")),
     (begins_with_seeds, "no seed", source(BEGUN, "if cuda:\n    page.begin()")),

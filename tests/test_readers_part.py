@@ -4,19 +4,16 @@ The cells run in a kernel, in the order of the page, without those that train.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from chapter_checks import BEGIN, asserts, shown, syntax, tagged
+from chapter_checks import BEGIN, END, asserts, practice, shown, syntax, tagged
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
-sys.path.insert(0, str(ROOT / "tools"))
-import practice  # noqa: E402
 
 PAGES = sorted(CHAPTERS.glob("*.ipynb"))
 TRAINS = r"(training|sweep|repeats|verdicts|data)\."
@@ -85,7 +82,7 @@ def test_stubs_fail_their_checks_and_solutions_pass_them(path):
     assert faults(nbformat.read(path, 4)) == []
 
 
-ASKED = f"def double(x):\n    {BEGIN}\n    return 2 * x\n    ### END SOLUTION"
+ASKED = f"def double(x):\n    {BEGIN}\n    return 2 * x\n    {END}"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ work: it never touches what is there.
 """
 
 import argparse
+import hashlib
 import re
 import shutil
 import sys
@@ -21,6 +22,7 @@ CHAPTERS, PRACTICE, MY = ROOT / "chapters", ROOT / "practice", ROOT / "my"
 STUB = (
     'raise NotImplementedError("This part is yours: write it, run the cell, then the check below.")'
 )
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 OPENED = '<details class="fold sealed"><summary>[^\n]+</summary>'
 CLOSED = "</details><!-- sealed -->"
 FOLD = '<details class="fold"><summary>{}</summary>\n\n{}\n\n</details>'
@@ -30,8 +32,8 @@ CAPTION = "*The figure: {}*"
 STOP = r"^```\{admonition\} (.+)\n((?:.*\n)+?)```$"
 CLEAR = ClearSolutions(
     code_stub={"python": STUB},
-    begin_solution_delimeter="### BEGIN SOLUTION",
-    end_solution_delimeter="### END SOLUTION",
+    begin_solution_delimeter=BEGIN,
+    end_solution_delimeter=END,
     enforce_metadata=False,
 )
 HIDDEN = {"hide-input", "hide-output", "hide-cell"}
@@ -48,11 +50,11 @@ def main(arguments=None):
     old = out_of_step()
     if options.check and old:
         sys.exit(f"Out of step: {', '.join(old)}. Run `make practice`.")
-    worked = [name for name in old if was_worked_in(PRACTICE / name)]
+    worked = [n for n in old if (PRACTICE / n).exists() and not is_ours(PRACTICE / n)]
     if worked:
         sys.exit(
-            f"Somebody has worked in practice/{worked[0]}: move it to my/, where `make lab` opens it. "
-            "Nothing was changed."
+            f"Somebody has worked in practice/{worked[0]}: move it to my/, where `make lab` opens it, "
+            "or delete it. Nothing was changed."
         )
     PRACTICE.mkdir(exist_ok=True)
     for name in old:
@@ -73,12 +75,14 @@ def copy():
     )
 
 
-def was_worked_in(path):
-    """Tell whether cells were run in a practice version, which is made without outputs."""
-    if not path.exists():
-        return False
-    cells = nbformat.read(path, as_version=4).cells
-    return any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+def is_ours(path):
+    """Tell whether a practice version is as it was made: then it may be made anew or removed."""
+    notebook = nbformat.read(path, as_version=4)
+    return notebook.metadata.pop("made", None) == fingerprint(notebook)
+
+
+def fingerprint(notebook):
+    return hashlib.sha256(nbformat.writes(notebook).encode()).hexdigest()[:16]
 
 
 def out_of_step():
@@ -100,6 +104,7 @@ def text_of(path):
     notebook = practice(nbformat.read(path, as_version=4))
     told = nbformat.v4.new_markdown_cell(TOLD.format(name=path.name), id="practice")
     notebook.cells.insert(1, told)
+    notebook.metadata["made"] = fingerprint(notebook)
     return nbformat.writes(notebook) + "\n"
 
 

@@ -138,6 +138,7 @@ def leaks(soup, sealed_in):
     # Tables of text quote papers: what is measured is never typed.
     text = seen(soup, without="table:not(.cell_output table)")
     told = re.sub(rf"section {NUMBER}|{NUMBER} min|CC BY {NUMBER}", "", text, flags=re.I)
-    settings = {n for pre in soup.select("pre") for n in re.findall(NUMBER, pre.get_text())}
+    code = [pre.get_text() for pre in soup.select("pre") if not pre.find_parent("details")]
+    settings = {number for text in code for number in re.findall(NUMBER, text)}
     precise = {n for n in findings if len(re.sub(r"\D", "", n).lstrip("0")) > 1}
     return sorted(precise & set(re.findall(NUMBER, told)) - settings)

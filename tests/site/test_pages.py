@@ -92,6 +92,12 @@ def test_the_front_page_leaks_no_sealed_number(site, chapter):
     assert site_checks.leaks(site_checks.page(site / "intro.html"), chapter) == []
 
 
+@pytest.mark.parametrize("table", ["intro.html", "site/pages/teach.html"])
+def test_no_page_is_missing_where_the_times_are(site, table):
+    links = site_checks.page(site / table).select("table a[href]")
+    assert {Path(a["href"].partition("#")[0]).stem for a in links} >= {*NOTEBOOKS}
+
+
 def test_a_solution_is_folded_and_its_signature_and_check_are_not(site):
     soup = site_checks.page(site / "chapters/02_batch_norm.html")
     folds = soup.select("details.solution")

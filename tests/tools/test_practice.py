@@ -92,20 +92,27 @@ def test_it_reads_well_in_jupyter(folders):
 
 
 def test_what_somebody_has_written_is_never_lost(folders, capsys):
-    chapters, made = folders
+    chapters, _ = folders
     practice.main([])
     practice.main(["--copy"])
     mine = chapters.parent / "my" / "page.ipynb"
     mine.write_text("mine", "utf-8")
     practice.main(["--copy"])
     assert mine.read_text("utf-8") == "mine"
+
+
+@pytest.mark.parametrize("name", ["page.ipynb", "own.ipynb"])
+def test_a_practice_version_that_somebody_has_changed_stays(folders, name):
+    """Cells were written and never run, or the notebook is the reader's own."""
+    _, made = folders
+    practice.main([])
     notebook = nbformat.read(made / "page.ipynb", as_version=4)
-    next(c for c in notebook.cells if c.id == "f").update(execution_count=1)
-    nbformat.write(notebook, made / "page.ipynb")
-    before = (made / "page.ipynb").read_text("utf-8")
+    next(c for c in notebook.cells if c.id == "f").update(source="def f(x):\n    return x + x")
+    nbformat.write(notebook, made / name)
+    before = (made / name).read_text("utf-8")
     with pytest.raises(SystemExit, match="move it to my/"):
         practice.main([])
-    assert (made / "page.ipynb").read_text("utf-8") == before
+    assert (made / name).read_text("utf-8") == before
 
 
 def test_it_says_that_it_is_one_and_where_the_solutions_are(folders):
