@@ -4,6 +4,7 @@ The functions named ``require_...`` look at a tensor or a number and return noth
 return their NumPy argument, ready to compute with.
 """
 
+import math
 import numbers
 
 import numpy as np
@@ -50,6 +51,15 @@ def channel_vector(parameter, x, name):
             f"channels on axis 1: expected {name} of shape ({x.shape[1]},)"
         )
     return parameter.reshape(1, -1, *[1] * (x.ndim - 2))
+
+
+def require_space(x):
+    """Refuse an array (N, C): it has no axis of space, over which to take statistics."""
+    if x.ndim < 3:
+        raise ValueError(
+            f"x has shape {x.shape}; expected (N, C, *) with one or more axes of space: one sample "
+            "(C, L) lacks the batch, x[None]"
+        )
 
 
 def trailing_parameter(parameter, x, name):
@@ -144,12 +154,17 @@ def require_tensor(x):
 
 def require_rank(x, ranks):
     """Refuse a tensor whose number of dimensions is not one of ``ranks``."""
+    require_dimensions(x, *({2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}[rank] for rank in ranks))
+
+
+def require_dimensions(x, *shapes):
+    """Refuse a tensor with as many dimensions as none of ``shapes``: a letter for each."""
     require_tensor(x)
-    if x.dim() not in ranks:
-        shapes = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+    if x.dim() not in [len(shape) for shape in shapes]:
+        ranks = " or ".join(f"{len(shape)}D" for shape in shapes)
+        named = " or ".join(f"({', '.join(shape)})" for shape in shapes)
         raise ValueError(
-            f"expected {' or '.join(f'{rank}D' for rank in ranks)} input (got {x.dim()}D input of "
-            f"shape {tuple(x.shape)}): give it {' or '.join(shapes[rank] for rank in ranks)}"
+            f"expected {ranks} input (got {x.dim()}D input of shape {tuple(x.shape)}): give it {named}"
         )
 
 
@@ -160,6 +175,50 @@ def require_more_than_one_value(x, axes):
             f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}: "
             "give a larger batch, drop the last incomplete one (DataLoader(drop_last=True)), "
             "or call eval() to use the running statistics"
+        )
+
+
+def require_more_than_one_place(x):
+    """Refuse maps of a single place: the place is its own mean, and the output constant."""
+    if all(size == 1 for size in x.shape[2:]):
+        raise ValueError(
+            f"Expected more than 1 spatial element when training, got input size {tuple(x.shape)}: "
+            "normalize larger maps, before the last pooling or stride; without space GroupNorm and "
+            "LayerNorm have the channels"
+        )
+
+
+def require_batch_and_channels(x):
+    """Refuse a tensor that does not have an axis of channels behind that of samples."""
+    require_tensor(x)
+    if x.dim() < 2:
+        raise RuntimeError(
+            f"Expected at least 2 dimensions for input tensor but received {x.dim()}, shape "
+            f"{tuple(x.shape)}: give it (N, C) or (N, C, *); x.unsqueeze(0) adds a batch"
+        )
+
+
+def require_more_than_one_value_per_group(x, num_groups):
+    """Refuse what torch refuses: a single sample with a single value in each group of channels."""
+    if x.shape[0] * x.shape[1] // num_groups * math.prod(x.shape[2:]) == 1:
+        raise ValueError(
+            f"Expected more than 1 value per group, got input size {tuple(x.shape)} and "
+            f"{num_groups} groups: each value is its own mean; give it larger maps, or take "
+            "fewer groups"
+        )
+
+
+def require_divisor(num_groups, channels, error):
+    """Refuse a number of groups that does not divide that of channels: with ``error``."""
+    if not isinstance(num_groups, numbers.Integral):
+        raise TypeError(
+            f"num_groups is a {type(num_groups).__name__}; expected an integer: num_groups=1"
+        )
+    if num_groups < 1 or channels % num_groups:
+        divisors = ", ".join(str(d) for d in range(1, channels + 1) if channels % d == 0)
+        raise error(
+            f"{channels} channels cannot be divided into num_groups={num_groups} groups of the "
+            f"same size: take num_groups from {divisors}"
         )
 
 
