@@ -3,7 +3,6 @@
 from norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from norms.group_norm import GroupNorm
 from norms.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
-from norms.group_norm import GroupNorm
 from norms.layer_norm import LayerNorm
 from norms.rms_norm import RMSNorm
 
