@@ -553,11 +553,13 @@ def with_ours(model, name):
     model = copy.deepcopy(model)
     layers = [m for m in model.named_modules() if isinstance(m[1], getattr(nn, name))]
     assert layers
+    given = set(inspect.signature(getattr(norms, name)).parameters) - {"device", "dtype"}
+    dtype = next(model.parameters()).dtype
     for path, theirs in layers:
-        options = {"bias": theirs.bias is not None} if hasattr(theirs, "bias") else {}
-        ours = getattr(norms, name)(
-            theirs.normalized_shape, theirs.eps, dtype=theirs.weight.dtype, **options
-        )
+        options = {key: getattr(theirs, key) for key in given - {"bias"}}
+        if "bias" in given:
+            options["bias"] = theirs.bias is not None
+        ours = getattr(norms, name)(**options, dtype=dtype)
         ours.load_state_dict(theirs.state_dict(), strict=True)
         parent, _, leaf = path.rpartition(".")
         setattr(model.get_submodule(parent), leaf, ours.train(theirs.training))

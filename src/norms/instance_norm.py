@@ -185,16 +185,22 @@ class _InstanceNorm(nn.Module):
         one, batch = "C" + self._space, "NC" + self._space
         checks.require_dimensions(x, one, batch)
         axis = x.dim() - len(one)  # of the channels
-        if x.shape[axis] != self.num_features:
-            found = (
-                f"expected input's size at dim={axis} to match num_features "
-                f"({self.num_features}), but got: {x.shape[axis]}. An input of {x.dim()} axes is "
-                f"({', '.join(batch if axis else one)}): give it that shape, or build the layer "
-                f"with num_features={x.shape[axis]}"
+        size = x.shape[axis]
+        if size != self.num_features:
+            cure = (
+                f"An input of {x.dim()} axes is ({', '.join(batch if axis else one)}): give it that "
+                f"shape, or build the layer with num_features={size}"
             )
             if self.affine:
-                raise ValueError(found)
-            warnings.warn(f"{found}. Without affine it makes no difference", stacklevel=3)
+                raise ValueError(
+                    f"expected input's size at dim={axis} to match num_features "
+                    f"({self.num_features}), but got: {size}. {cure}"
+                )
+            warnings.warn(
+                f"input's size at dim={axis} does not match num_features. It is {size}, and not "
+                f"{self.num_features}, which a layer without affine does not use. {cure}",
+                stacklevel=2,
+            )
         return axis == 0
 
     def _check_batch(self, x, by_map):
