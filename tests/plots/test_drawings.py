@@ -66,6 +66,38 @@ def test_sheets_may_stand_under_one_another():
         assert len(filled) == 9 * count + 2
 
 
+def test_the_sheets_of_several_norms_fill_what_each_one_shares():
+    shared = {
+        "batch": {(n, 2) for n in range(4)},
+        "layer": {(1, c) for c in range(6)},
+        "instance": {(1, 2)},
+        "group": {(1, 0), (1, 1), (1, 2)},
+    }
+    plots.index_sheets(list(shared))
+    axes = plt.gcf().axes
+    drawn(axes[0])
+    titles = [ax.get_title() for ax in axes]
+    assert titles == ["Batch norm", "Layer norm", "Instance norm", "Group norm"]
+    for ax, (kind, cells_shared) in zip(axes, shared.items(), strict=True):
+        color = NORM_STYLES[kind]["color"]
+        places = [xy for xy, look, _ in cells(ax) if same_color(look, color)]
+        filled = {(int((y + 0.01) // 3.7), int((x + 0.01) // 3.7)) for x, y in places}
+        assert {place for place in filled if place[0] < 4} == cells_shared
+        assert {place for place in filled if place[0] >= 4} == {(4, 2)}  # gain and shift
+        assert_apart(boxes(ax))
+        assert_inside(boxes(ax), ax.figure.bbox)
+    left, right, low, _ = (ax.get_window_extent() for ax in axes)
+    assert left.x1 <= right.x0
+    assert low.y1 <= left.y0
+
+
+def test_a_sheet_too_few_leaves_its_place_empty():
+    plots.index_sheets(["batch", "layer", "group"])
+    axes = plt.gcf().axes
+    assert [ax.axison for ax in axes] == [False] * 4
+    assert [bool(ax.patches) for ax in axes] == [True, True, True, False]
+
+
 def test_a_jacobian_leaves_zeros_empty_and_fills_large_values_darker():
     full = np.array([[4.0, 1.0], [1e-9, 2.0]])
     maps = {"batch norm": ("batch", full), "layer norm": ("layer", np.diag([1.0, 1.0]))}

@@ -8,6 +8,7 @@ from norms.plots.curves import curves, curves_by_rate, instruments, panels, sign
 from norms.plots.drawings import (
     circle_of_norms,
     index_sheet,
+    index_sheets,
     invariance_table,
     jacobian_maps,
     mean_projection,
@@ -23,6 +24,7 @@ __all__ = [
     "curves_by_rate",
     "gradcheck_bars",
     "index_sheet",
+    "index_sheets",
     "instruments",
     "invariance_table",
     "jacobian_maps",

@@ -4,11 +4,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from norms.names import NAMES, SHEETS
 from norms.plots.style import ACCENT, AXIS, INK, NORM_STYLES, PAPER, REST, WIDTH
 
 __all__ = [
     "circle_of_norms",
     "index_sheet",
+    "index_sheets",
     "invariance_table",
     "jacobian_maps",
     "mean_projection",
@@ -66,6 +68,30 @@ def index_sheet(
     ax.set(xlim=(-3.4 * unit, width + 0.1), ylim=(low, -1.8 * unit))
     ax.set_aspect("equal")
     ax.axis("off")
+
+
+def index_sheets(kinds):
+    """Draw the sheets of several norms of images, two side by side, each with its name.
+
+    Args:
+        kinds: keys of :data:`norms.names.SHEETS`; the sets are those that it says.
+    """
+    rows, element = -(-len(kinds) // 2), (1, 2)
+    _, grid = plt.subplots(rows, 2, figsize=(WIDTH, 2 * rows), squeeze=False)
+    for ax in grid.flat[len(kinds) :]:
+        ax.axis("off")
+    for ax, kind in zip(grid.flat, kinds, strict=False):
+        wide = [SHEETS[kind][axis] for axis in ("rows", "columns")]
+        wide = [{"one": 1, "all": 6}.get(width, width) for width in wide]
+
+        def shared(*cell, wide=wide):  # in the same block of so many rows and columns
+            parts = zip(cell, element, wide, strict=True)
+            return all(place // width == of // width for place, of, width in parts)
+
+        index_sheet(shared, kind, element, ax=ax)
+        for text in ax.texts:
+            text.set_fontsize(7)
+        ax.set_title(NAMES[kind]["title"], fontsize=9, color=AXIS, pad=2)
 
 
 def jacobian_maps(maps, names, ylabel, xlabel):
