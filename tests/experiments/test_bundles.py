@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from norms.experiments import bundles
 from norms.experiments.bundles import DataError
@@ -51,6 +52,51 @@ def test_missing_or_damaged_sonnets_name_the_cure(damaged, what, tmp_path, monke
     if content:
         path.write_bytes(content)
     assert_names_the_cure(sonnets, what, path, "make-sonnets")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "one pixel", "a name"])
+def test_missing_or_damaged_photographs_name_the_cure(damage, tmp_path, monkeypatch):
+    path, arrays = tmp_path / "pictures.npz", bundles.read_pictures()
+    monkeypatch.setattr(bundles, "PICTURES", path)
+    what = "has been changed"
+    if damage == "missing":
+        what = "is missing"
+    elif damage == "cut":
+        what = "cannot be read"
+        path.write_bytes(bundles.FASHION.read_bytes()[:1000])
+    elif damage == "one pixel":
+        arrays["coffee"][3, 5, 1] += 1
+        np.savez_compressed(path, **arrays)
+    else:
+        np.savez_compressed(path, tea=arrays.pop("coffee"), **arrays)
+    assert_names_the_cure(bundles.read_pictures, what, path, "make-pictures")
+
+
+def test_pictures_are_in_colour_and_each_pixel_is_the_mean_of_four_by_four(tmp_path):
+    rng, source = np.random.default_rng(0), {}
+    for name in ("astronaut", "chelsea", "coffee", "rocket", "ihc", "gravel", "hubble_deep_field"):
+        suffix = "jpg" if name in ("rocket", "hubble_deep_field") else "png"
+        pixels = rng.integers(256, size=(9, 14, 3)).astype(np.uint8)  # a rest of 1 and of 2
+        pixels = pixels[..., 0] if name == "gravel" else pixels
+        Image.fromarray(pixels).save(tmp_path / f"{name}.{suffix}", format="png")
+        source[name] = pixels
+    digest = bundles.make_pictures(tmp_path, tmp_path / "out.npz")
+    made = np.load(tmp_path / "out.npz")
+    assert made.files == list(source)
+    for name, pixels in source.items():
+        pixels = np.stack([pixels] * 3, -1) if pixels.ndim == 2 else pixels
+        assert made[name].shape == (2, 3, 3)
+        for place in np.ndindex(2, 3):
+            rows, columns = (slice(4 * i, 4 * i + 4) for i in place)
+            mean = pixels[rows, columns].reshape(16, 3).astype(int).sum(0)
+            assert np.array_equal(made[name][place], (mean + 8) // 16)
+    assert len(digest) == 64
+    assert digest != bundles.PICTURES_SHA256
+
+
+def test_making_pictures_without_the_wheel_names_it(tmp_path):
+    with pytest.raises(DataError, match=r"astronaut\.png is missing.*scikit-image==0\.26"):
+        bundles.make_pictures(tmp_path, tmp_path / "out.npz")
 
 
 def test_lines_may_end_as_on_windows(tmp_path, monkeypatch):
