@@ -108,6 +108,10 @@ def torchs_norm(layer, number, copies):
         theirs = nn.BatchNorm2d(channels, **like)
     elif isinstance(layer, norms.BatchNorm1d):
         theirs = nn.BatchNorm1d(channels, **like)
+    elif isinstance(layer, norms.InstanceNorm2d):
+        theirs = nn.InstanceNorm2d(channels, affine=True, **like)
+    elif isinstance(layer, norms.GroupNorm):
+        theirs = nn.GroupNorm(layer.num_groups // copies, channels, **like)
     elif isinstance(layer, norms.LayerNorm):
         theirs = nn.LayerNorm(channels, bias=layer.bias is not None, **like)
     else:

@@ -40,7 +40,9 @@ def copies_of(tensor, kind):
      ("layer", "features", {}), ("layer", "features", {"eps": 0.5, "bias": False}),
      ("layer", "maps", {}), ("layer", "maps", {"eps": 0.5}),
      ("rms", "features", {}), ("rms", "features", {"eps": 0.5}),
-     ("rms", "maps", {}), ("rms", "maps", {"eps": 0.5})],
+     ("rms", "maps", {}), ("rms", "maps", {"eps": 0.5}),
+     ("instance", "maps", {}), ("instance", "maps", {"eps": 0.5}),
+     ("group", "maps", {"num_groups": 3}), ("group", "maps", {"num_groups": 2, "eps": 0.5})],
     ids=str,
 )  # fmt: skip
 def test_a_copy_of_a_norm_is_torchs_layer_with_its_own_parameters(norm, kind, options):
@@ -85,6 +87,8 @@ def test_each_norm_has_torchs_epsilon_where_none_is_given():
     for kind in ("features", "maps"):
         assert behind_layer("layer", 2, 4, kind).eps == nn.LayerNorm(4).eps
         assert behind_layer("batch", 2, 4, kind).eps == nn.BatchNorm1d(4).eps
+    assert behind_layer("instance", 2, 4, "maps").eps == nn.InstanceNorm2d(4).eps
+    assert behind_layer("group", 2, 4, "maps").eps == nn.GroupNorm(4, 4).eps
     x = torch.full((1, 4, 2, 2), 1e-4)  # so small that epsilon counts
     expected = F.rms_norm(x, (4, 2, 2))
     assert_close(behind_layer("rms", 1, 4, "maps")(x), expected)
