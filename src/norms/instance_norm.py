@@ -52,7 +52,7 @@ def instance_norm_forward(x, gamma, beta, eps=1e-5):
     x = checks.floating_array(x)
     gamma = checks.channel_vector(gamma, x, "gamma")  # (1, C, 1, 1) for maps
     beta = checks.channel_vector(beta, x, "beta")  # the same
-    checks.require_space_axes(x)
+    checks.require_space(x)
     checks.require_positive_eps(eps)
     x_hat, _, _, rstd = standardize(at_least_float32(x), _space_axes(x), eps)
     # x_hat (N, C, *), rstd (N, C, 1, 1)
@@ -173,9 +173,7 @@ class _InstanceNorm(nn.Module):
     def _track(self, mu, var, m):
         if m == 0:  # nothing to say
             return
-        momentum = (
-            self.momentum or 0.0
-        )  # None is 0, and no average over all batches as in batch norm
+        momentum = self.momentum or 0.0  # None is 0 here, and not the average over all batches
         for running, new in ((self.running_mean, mu), (self.running_var, var * (m / (m - 1)))):
             new = new.mean(0)  # of the samples: (N, C) to (C,)
             running.copy_(torch.lerp(running.to(new.dtype), new, momentum))
@@ -280,9 +278,10 @@ class InstanceNorm1d(_InstanceNorm):
     Note:
         An input of two axes is one sample, never a batch (N, C). Maps are normalized with the
         biased variance, :math:`1/m`; the running variance is unbiased, :math:`1/(m-1)`. Half
-        precision is computed in float32. An empty batch comes out empty and teaches nothing;
-        torch fails on it, or fills its running statistics with NaN. TorchScript, ``torch.fx``
-        and forward-mode differentiation are not supported.
+        precision is computed in float32. An empty batch comes out empty and teaches nothing; torch
+        fails on it, or fills its running statistics with NaN. With ``eps=0`` a constant map is
+        0/0, and NaN here; torch's layer gives the shift on a CPU. TorchScript, ``torch.fx`` and
+        forward-mode differentiation are not supported.
 
     References:
         Ulyanov, Vedaldi and Lempitsky 2016, arXiv:1607.08022, equation 3.
