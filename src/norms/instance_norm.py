@@ -176,7 +176,8 @@ class _InstanceNorm(nn.Module):
         momentum = self.momentum or 0.0  # None is 0 here, and not the average over all batches
         for running, new in ((self.running_mean, mu), (self.running_var, var * (m / (m - 1)))):
             new = new.mean(0)  # of the samples: (N, C) to (C,)
-            running.copy_(torch.lerp(running.to(new.dtype), new, momentum))
+            old = running.to(torch.promote_types(running.dtype, new.dtype))
+            running.copy_((1 - momentum) * old + momentum * new)
 
     def _check(self, x):
         """Say whether ``x`` is one sample without the axis of the batch; refuse other shapes."""
@@ -210,14 +211,10 @@ class _InstanceNorm(nn.Module):
                 "track_running_stats: build the layer with track_running_stats=True"
             )
         checks.require_not_negative_eps(self.eps)
-        tensors = {
-            "running_mean": self.running_mean,
-            "running_var": self.running_var,
-            "weight": self.weight,
-            "bias": self.bias,
-        }
-        checks.require_channels(x, tensors)
-        checks.require_same_dtype(x, tensors)
+        learned = {"weight": self.weight, "bias": self.bias}
+        remembered = {"running_mean": self.running_mean, "running_var": self.running_var}
+        checks.require_channels(x, {**remembered, **learned})
+        checks.require_same_dtype(x, learned)  # running statistics may have any, as in torch
 
     def extra_repr(self):
         return (
