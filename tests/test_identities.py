@@ -10,6 +10,10 @@ from twins import F64, twins
 
 import norms
 
+every_batch_of_maps = pytest.mark.parametrize(
+    "shape", [(4, 3, 5), (4, 3, 5, 6), (2, 3, 4, 5, 2)], ids=str
+)
+
 
 def assert_equal_forward_and_back(y, expected, leaves):
     """Compare two outputs and, with a random upstream gradient, those of all leaves."""
@@ -30,12 +34,50 @@ def trained(layer, x):
     return layer.eval()
 
 
+def instance_norm(like, shape):
+    """Make the instance norm of inputs of this shape that shares gain, shift and eps with a layer."""
+    layer = getattr(norms, f"InstanceNorm{len(shape) - 2}d")(3, like.eps, affine=True, dtype=F64)
+    layer.weight, layer.bias = like.weight, like.bias
+    return layer
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 7), (1, 3, 5, 6), (1, 3, 2, 3, 4)], ids=str)
 def test_batch_norm_of_one_sample_is_instance_norm(shape):
     layer, _ = twins(f"BatchNorm{len(shape) - 2}d", 3)
     x = torch.randn(shape, dtype=F64, requires_grad=True)
-    expected = F.instance_norm(x, weight=layer.weight, bias=layer.bias, eps=layer.eps)
-    assert_equal_forward_and_back(layer(x), expected, (x, layer.weight, layer.bias))
+    leaves = (x, layer.weight, layer.bias)
+    instance = instance_norm(layer, shape)
+    assert_equal_forward_and_back(layer(x), instance(x), leaves)
+    assert_equal_forward_and_back(layer(x)[0], instance(x[0]), leaves)
+
+
+@every_batch_of_maps
+def test_instance_norm_is_batch_norm_in_which_every_sample_has_its_own_channels(shape):
+    """(N, C, *) taken for one sample of N * C channels: so torch computes it."""
+    instance, _ = twins(f"InstanceNorm{len(shape) - 2}d", 3, affine=True)
+    batch = getattr(norms, f"BatchNorm{len(shape) - 2}d")(shape[0] * 3, dtype=F64)
+    x = torch.randn(shape, dtype=F64, requires_grad=True)
+    repeated = {name: p.repeat(shape[0]) for name, p in instance.named_parameters()}
+    y = torch.func.functional_call(batch, repeated, (x.reshape(1, -1, *shape[2:]),))
+    leaves = (x, instance.weight, instance.bias)
+    assert_equal_forward_and_back(instance(x), y.view(shape), leaves)
+
+
+@every_batch_of_maps
+def test_instance_norm_is_layer_norm_of_every_map(shape):
+    """Without gain and shift, which belong to channels in one and to places in the other."""
+    instance = getattr(norms, f"InstanceNorm{len(shape) - 2}d")(3)
+    layer = norms.LayerNorm(shape[2:], elementwise_affine=False)
+    x = torch.randn(shape, dtype=F64, requires_grad=True)
+    assert_equal_forward_and_back(instance(x), layer(x), (x,))
+
+
+@every_batch_of_maps
+def test_instance_norm_is_group_norm_with_one_channel_a_group(shape):
+    group, _ = twins("GroupNorm", 3, 3)
+    x = torch.randn(shape, dtype=F64, requires_grad=True)
+    leaves = (x, group.weight, group.bias)
+    assert_equal_forward_and_back(group(x), instance_norm(group, shape)(x), leaves)
 
 
 def test_batch_norm_in_evaluation_folds_into_the_linear_before_it():
