@@ -190,10 +190,24 @@ def test_a_gain_constant_over_each_set_may_ride_on_the_deviation(x, rng):
     np.testing.assert_allclose(after, before, rtol=1e-12, atol=1e-15)
 
 
+def test_a_gain_constant_along_space_may_wait_until_space_is_summed(x, rng):
+    """Group norm: of the sums over space, weighed with the gain, come those over the set."""
+    axes, gamma, dy = (1, 2, 3), rng.normal(size=(3, 1, 1)), rng.normal(size=SHAPE)
+    x_hat, _, _, rstd = standardize(x, axes, EPS)
+    over_space = [array.sum(axis=(2, 3), keepdims=True) for array in (dy * x_hat, dy)]
+    sums = [(gamma * each).sum(axis=axes, keepdims=True) for each in over_space]
+    after = standardize_backward(dy * gamma, x_hat, rstd, axes, sums=sums)
+    for got, expected in zip(
+        after, standardize_backward(dy * gamma, x_hat, rstd, axes), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-13)
+
+
 # StandardizeAffine: the one autograd node of the layers. The axes and the gain's shape say which norm.
 NODES = {
     "batch": ((0, 2), (1, 3, 1), (1, 3, 1)),
     "instance": ((2,), (1, 3, 1), (1, 3, 1)),
+    "group": ((1, 2), (3, 1), (3, 1)),
     "layer": ((1, 2), (3, 4), (3, 4)),
     "layer, last axis": ((-1,), (4,), (4,)),
     "gain of lower rank varies on axis 1": ((1,), (3, 1), (3, 1)),

@@ -83,7 +83,7 @@ def standardize(x, axes, eps, centre=True):
     return centred * rstd, mu, var, rstd
 
 
-def standardize_backward(dx_hat, x_hat, scale, axes, centre=True):
+def standardize_backward(dx_hat, x_hat, scale, axes, centre=True, sums=None):
     r"""Send a gradient back through :func:`standardize`, statistics included.
 
     .. math::
@@ -101,6 +101,7 @@ def standardize_backward(dx_hat, x_hat, scale, axes, centre=True):
             each set and ``dy`` is passed for ``dx_hat``.
         axes: the axes of the forward pass.
         centre: as in the forward pass.
+        sums: ``dot, total``, where they are known already.
 
     Returns:
         ``dx, dot, total``: the gradient of ``x``, and the two sums over ``axes`` that it
@@ -112,8 +113,9 @@ def standardize_backward(dx_hat, x_hat, scale, axes, centre=True):
         Ioffe and Szegedy 2015, arXiv:1502.03167, section 3, in closed form.
     """
     m = max(_size(x_hat, axes), 1)
-    total = dx_hat.sum(axis=axes, keepdims=True)  # S
-    dot = (dx_hat * x_hat).sum(axis=axes, keepdims=True)  # S
+    if sums is None:
+        sums = _sum(dx_hat * x_hat, axes), _sum(dx_hat, axes)  # S both
+    dot, total = sums
     mean, projection = total / m, dot / m
     # dx = scale * (dx_hat - mean - x_hat * projection), term by term in one new array
     dx = x_hat * -projection  # X
@@ -144,8 +146,8 @@ class StandardizeAffine(torch.autograd.Function):
         """Return ``y, mu, var``."""
         centred, mu, var = _centre(at_least_float32(x), axes, centre)
         scale = (var + eps) ** -0.5  # S
-        if gamma is not None and _constant_over(gamma, x, axes):
-            scale = gamma * scale
+        if gamma is not None and _constant_along(gamma, x, axes):
+            scale = gamma * scale  # S; (N, G, C/G, 1, 1) for group norm of maps
         elif gamma is not None:  # the product of gain and deviation would have shape X
             centred, scale = _scaled(centred, scale, own=centre), gamma
         y = centred * scale if beta is None else torch.addcmul(beta, centred, scale)
@@ -173,14 +175,18 @@ class StandardizeAffine(torch.autograd.Function):
             _, mu, var = _centre(x, ctx.axes, ctx.centre)
         rstd = (var + ctx.eps) ** -0.5  # S
         x_hat = _scaled(x - mu if ctx.centre else x, rstd, own=ctx.centre)  # X
-        if gamma is None or _constant_over(gamma, x, ctx.axes):
-            # The gain is one number per set: it may be applied after the sums, which
-            # then are the gradients of gain and shift and need not be taken twice.
+        # Along these axes of the set the gain does not vary. There it may wait until after the sums,
+        # which are the gradients of gain and shift, too, and need not be taken twice.
+        inside = ctx.axes if gamma is None else _constant_along(gamma, x, ctx.axes)
+        if inside == ctx.axes:  # one number per set: it waits to the end
             scale = rstd if gamma is None else gamma * rstd
             dx, dgamma, dbeta = standardize_backward(dy, x_hat, scale, ctx.axes, ctx.centre)
         else:
-            dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, ctx.axes, ctx.centre)
-            dgamma, dbeta = dy * x_hat, dy  # X, summed below
+            # It stands under the means. What it weighs is small where space has been summed, such as
+            # (N, G, C/G, 1, 1) for group norm of maps; for layer norm it still has shape X.
+            dgamma, dbeta = _sum(dy * x_hat, inside), _sum(dy, inside)
+            sums = [_sum(gamma * each, ctx.axes) for each in (dgamma, dbeta)] if inside else None
+            dx, _, _ = standardize_backward(dy * gamma, x_hat, rstd, ctx.axes, ctx.centre, sums)
         dgamma = None if gamma is None else dgamma.sum_to_size(gamma.shape).to(gamma.dtype)
         dbeta = None if beta is None else dbeta.sum_to_size(beta.shape).to(beta.dtype)
         return dx.to(x_dtype), dgamma, dbeta, None, None, None
@@ -213,6 +219,11 @@ def _size(x, axes):
     return math.prod([x.shape[axis] for axis in axes])  # a list: the compiler takes no generator
 
 
-def _constant_over(gamma, x, axes):
+def _sum(x, axes):
+    return x.sum(axis=axes, keepdims=True) if axes else x  # over no axes torch would take all
+
+
+def _constant_along(gamma, x, axes):
+    """Return those of ``axes`` along which ``gamma``, broadcast against ``x``, does not vary."""
     shape = (1,) * (x.dim() - gamma.dim()) + tuple(gamma.shape)  # broadcasting aligns on the right
-    return all([shape[axis] == 1 for axis in axes])
+    return tuple([axis for axis in axes if shape[axis] == 1])
