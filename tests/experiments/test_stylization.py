@@ -16,6 +16,7 @@ from norms.experiments.stylization import (
     restyled,
     stylization_loss,
     training_of,
+    updates_to,
 )
 from norms.experiments.training import train
 
@@ -136,3 +137,10 @@ def test_restyled_crops_share_a_style(few):
     changed = restyled(crops, steps=60)
     assert changed.shape == crops.shape
     assert spread(changed) < 0.5 * spread(crops)
+
+
+def test_updates_are_counted_to_the_end_of_the_first_window_below_the_level():
+    losses = torch.tensor([[4.0, 4, 2, 2, 1, 1], [4, 4, 4, 4, 4, 4], [0, 9, 9, 1, 1, 1]]).T
+    level = torch.tensor([2.5, 3.0, 5.0])
+    assert updates_to(losses, level, window=2).tolist() == [4, 6, 2]
+    assert updates_to(losses, level, window=1).tolist() == [3, 6, 1]

@@ -32,6 +32,7 @@ __all__ = [
     "restyled",
     "stylization_loss",
     "training_of",
+    "updates_to",
 ]
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -258,6 +259,22 @@ def _trained(style, steps, seed):
     how = training_of(style, contents(), steps)
     net = partial(Generator, "instance")
     return train(net, learning_rates=[3e-3], seeds=[seed], parts=[], **how).model
+
+
+def updates_to(losses, level, window=10):
+    """Return after how many updates a loss is below a level, each seed's its own.
+
+    Args:
+        losses: of every update, (steps, S).
+        level: (S,).
+        window: the mean of so many losses counts.
+
+    Returns:
+        Tensor (S,) of the last update in the first such window; all steps if there is none.
+    """
+    below = losses.unfold(0, window, 1).mean(-1) < level
+    first = below.int().argmax(0) + window
+    return torch.where(below.any(0), first, len(losses)).double()
 
 
 def training_of(style, data, steps=100, batch_size=4):

@@ -1,7 +1,8 @@
-"""Stylization, for instance norm: what its experiments train."""
+"""Instance norm in stylization: what its experiments train, and what is claimed, with the bounds."""
 
 from functools import partial
 
+from norms.experiments.claims import Claim, above, below, null
 from norms.experiments.stylization import (
     STYLES,
     Generator,
@@ -11,7 +12,7 @@ from norms.experiments.stylization import (
 )
 from norms.experiments.training import seeded
 
-__all__ = ["GRIDS"]
+__all__ = ["CLAIMS", "FINDINGS", "GRIDS"]
 
 
 def style():
@@ -44,3 +45,94 @@ def _gravel(data, **options):
 
 
 GRIDS = {"style": style, "style-contrast": style_contrast, "style-alone": style_alone}
+
+CLAIMS = {
+    "IN+2": Claim(
+        "Instance norm strips a picture's style and speeds stylization up",
+        arms=("none", "batch", "layer", "group", "instance"),
+        seeds=10,
+        effect="speed",
+        unit="times fewer updates than batch norm needs, over three styles",
+        quantities={
+            "strip": "largest difference that contrast, brightness or an added cast makes behind a "
+            "convolution without padding, in deviations",
+            "cast": "the same for a multiplied cast",
+            "speed": "updates of batch norm over those in which instance norm gets to its last "
+            "training loss, mean over three styles",
+            "gravel": "the same, for gravel alone",
+            "tissue": "the same, for tissue",
+            "stars": "the same, for stars",
+            "rival": "loss on new photographs of the better of layer and group norm, less that of "
+            "instance norm, for gravel",
+            "others": "loss of layer norm less that of instance norm, mean of tissue and stars",
+        },
+        bounds={
+            "holds": {
+                "strip": below(1e-6),
+                "cast": above(0.1),
+                "gravel": above(1.2),
+                "tissue": above(1.2),
+                "stars": above(1.2),
+                "speed": above(1.5),
+                "rival": above(0),
+                "others": above(0),
+            },
+            "holds if": {
+                "strip": below(1e-6),
+                "cast": above(0.1),
+                "gravel": above(1.2),
+                "tissue": above(1.2),
+                "stars": above(1.2),
+                "speed": above(1.5),
+                "rival": above(0),
+                "others": below(0),
+            },
+            "contradicted": {"speed": below(1)},
+        },
+        condition={
+            "holds if": "the rival is batch norm. Layer and group norm, which also look at one "
+            "photograph alone, do worse for one style and a little better for two. A cast that "
+            "multiplies the colours is not stripped behind a convolution. These are small "
+            "generators after 100 updates, with the style of random features."
+        },
+        paper_for="Ulyanov, Vedaldi and Lempitsky 2016, Fig. 5 (pictures, no number)",
+        paper_against="Huang and Belongie 2017: it is style, and more than contrast",
+    ),
+}
+
+FINDINGS = {
+    "style and contrast": Claim(
+        "Equal contrast leaves most of batch norm's lag, equal style takes it",
+        arms=("batch", "instance"),
+        seeds=10,
+        effect="contrast",
+        unit="of training loss behind instance norm, on photographs of equal contrast",
+        quantities={
+            "plain": "last training loss with batch norm less that with instance norm",
+            "contrast": "the same, on photographs of equal contrast",
+            "style": "the same, on photographs of equal style",
+            "closed": "the lag on plain photographs less that on photographs of equal style",
+        },
+        bounds={
+            "holds": {
+                "plain": above(0.1),
+                "contrast": above(0.06),
+                "style": null(0.06),
+                "closed": above(0.08),
+            }
+        },
+    ),
+    "one photograph": Claim(
+        "Trained on one photograph at a time, batch norm falls apart in evaluation",
+        arms=("batch", "instance"),
+        seeds=10,
+        effect="apart",
+        unit="times the loss of instance norm, in evaluation",
+        quantities={
+            "apart": "loss on new photographs with batch norm, in evaluation, over that with "
+            "instance norm",
+            "alone": "the same with the statistics of each photograph",
+        },
+        bounds={"holds": {"apart": above(2), "alone": below(1.5)}},
+    ),
+}
