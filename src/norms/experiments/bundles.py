@@ -31,7 +31,9 @@ __all__ = [
 FASHION = Path(__file__).with_name("fashion_mnist_14x14.npz")
 FASHION_SHA256 = "c30d7d3277b9eb8c65bc5a0edc0c1781cbfcb6daae6d9dddbc71170215de3172"  # of the arrays, not of their compression
 PICTURES = Path(__file__).with_name("pictures.npz")
-PICTURES_SHA256 = "c09f3c864599454308385ba527b1f541fa9fa8c7ceae2f210af4f4f903f6a483"  # of the arrays
+PICTURES_SHA256 = (
+    "c09f3c864599454308385ba527b1f541fa9fa8c7ceae2f210af4f4f903f6a483"  # of the arrays
+)
 SONNETS = Path(__file__).with_name("sonnets.txt")
 SONNETS_SHA256 = "99e73fdbf09143edd75e85a08bd347bd59d20f594ef456a4114e2b4199bfca3c"
 
