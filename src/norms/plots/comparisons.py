@@ -8,7 +8,7 @@ from norms.plots.style import ACCENT, INK, NORM_STYLES, PAPER, WIDTH
 
 __all__ = ["categories", "gradcheck_bars", "paired_and_not"]
 
-MARKERS = ("o", "s", "D", "^")
+MARKERS = ("o", "s", "D", "^", "v")
 
 
 def categories(rows, xlabel, kind="batch", kinds=None):
