@@ -167,7 +167,10 @@ class GroupNorm(nn.Module):
         bias = None if self.bias is None else self.bias.view(shape)
         grouped = x.unflatten(1, (self.num_groups, x.shape[1] // self.num_groups))
         y, _, _ = StandardizeAffine.apply(grouped, weight, bias, _set(x), self.eps, True)
-        return y.flatten(1, 2)
+        y = y.flatten(1, 2)
+        # Of images and volumes the channels may stay last in memory; all else is made contiguous,
+        # as by torch, whatever the layout of the input.
+        return y if x.dim() in (4, 5) and y.stride(1) == 1 else y.contiguous()
 
     def _check(self, x):
         checks.require_batch_and_channels(x)
