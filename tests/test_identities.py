@@ -142,17 +142,67 @@ def test_rms_norm_is_the_unit_vector_times_root_d():
     )
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 5), (4, 3, 5, 6), (2, 3, 4, 5, 2)], ids=str)
+@every_batch_of_maps
 def test_layer_norm_of_whole_images_is_group_norm_with_one_group(shape):
     """Where gain and shift do not change from place to place: group norm has one a channel."""
-    _, neighbour = twins("BatchNorm1d", 3)  # any gain and shift a channel
+    group, _ = twins("GroupNorm", 1, 3)
     ones = (3, *[1] * len(shape[2:]))
     layer = norms.LayerNorm(shape[1:], dtype=F64)
-    gain, shift = (p.view(ones).expand(shape[1:]) for p in (neighbour.weight, neighbour.bias))
+    gain, shift = (p.view(ones).expand(shape[1:]) for p in (group.weight, group.bias))
     x = torch.randn(shape, dtype=F64, requires_grad=True)
     y = torch.func.functional_call(layer, {"weight": gain, "bias": shift}, (x,))
-    expected = F.group_norm(x, 1, neighbour.weight, neighbour.bias, layer.eps)
-    assert_equal_forward_and_back(y, expected, (x, neighbour.weight, neighbour.bias))
+    assert_equal_forward_and_back(y, group(x), (x, group.weight, group.bias))
+
+
+def test_layer_norm_of_vectors_is_group_norm_with_one_group():
+    """Of samples (N, C), gain and shift included; of tokens (N, T, D) one by one: (N * T, D)."""
+    group, _ = twins("GroupNorm", 1, 6)
+    layer = norms.LayerNorm(6, dtype=F64)
+    layer.weight, layer.bias = group.weight, group.bias
+    for shape in ((4, 6), (4, 3, 6)):
+        x = torch.randn(shape, dtype=F64, requires_grad=True)
+        leaves = (x, group.weight, group.bias)
+        assert_equal_forward_and_back(layer(x), group(x.view(-1, 6)).view(shape), leaves)
+
+
+def test_one_group_is_not_the_layer_norm_of_every_place():
+    """Transformers, and ConvNeXt, normalize over the channels alone, place by place."""
+    group, layer = norms.GroupNorm(1, 6, dtype=F64), norms.LayerNorm(6, dtype=F64)
+    x = torch.randn(4, 6, 5, dtype=F64)
+    assert (group(x) - layer(x.transpose(1, 2)).transpose(1, 2)).norm() > 1
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+@pytest.mark.parametrize("shape", [(4, 6, 5), (4, 6, 5, 2), (2, 6, 2, 3, 2)], ids=str)
+def test_group_norm_is_any_norm_of_its_groups(groups, shape):
+    """Its sets laid side by side, (N, G, m): three norms see them, none of which has its gain."""
+    group, x = norms.GroupNorm(groups, 6, affine=False), torch.randn(shape, dtype=F64)
+    x.requires_grad_()
+    sets = x.view(shape[0], groups, -1)
+    count = shape[0] * groups
+    batch = norms.BatchNorm1d(count, affine=False, track_running_stats=False)
+    for y in (
+        norms.LayerNorm(sets.shape[2], elementwise_affine=False)(sets),
+        norms.InstanceNorm1d(groups)(sets),
+        batch(sets.view(1, count, -1)),
+    ):
+        assert_equal_forward_and_back(group(x), y.reshape(shape), (x,))
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 5), (4, 6, 5, 2)], ids=str)
+def test_group_norm_is_group_norms_side_by_side(shape):
+    """Each group by itself, with one group, and its own part of gain and shift."""
+    group, _ = twins("GroupNorm", 3, 6)
+    x = torch.randn(shape, dtype=F64, requires_grad=True)
+    alone = norms.GroupNorm(1, 2, dtype=F64)
+    parts = zip(
+        *(t.split(2, d) for t, d in ((x, 1), (group.weight, 0), (group.bias, 0))), strict=True
+    )
+    y = [
+        torch.func.functional_call(alone, {"weight": gain, "bias": shift}, (part,))
+        for part, gain, shift in parts
+    ]
+    assert_equal_forward_and_back(group(x), torch.cat(y, 1), (x, group.weight, group.bias))
 
 
 def test_layer_norm_is_batch_norm_of_the_transposed_matrix():
