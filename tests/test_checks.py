@@ -36,6 +36,15 @@ ACCEPTED = {
     "require_not_negative_eps": [(0,), (1e-5,), (np.float32(1e-5),)],
     "require_positive_eps": [(1e-5,), (1e-300,)],
     "require_rank": [(torch.ones(4, 3), (2, 3)), (torch.ones(4, 3, 5), (2, 3))],
+    "require_dimensions": [(torch.ones(3, 5), "CL", "NCL"), (torch.ones(4, 3, 5), "CL", "NCL")],
+    "require_space": [(np.ones((4, 3, 5)),), (np.ones((4, 3, 1, 1)),), (np.ones((0, 3, 5)),)],
+    "require_more_than_one_place": [
+        (torch.ones(2, 3, 2),),
+        (torch.ones(2, 3, 1, 2),),
+        (torch.ones(2, 3, 2, 1),),
+        (torch.ones(2, 3, 1, 0),),
+        (torch.ones(0, 3, 2),),
+    ],
     "require_more_than_one_value": [
         (torch.ones(2, 3), (0,)),
         (torch.ones(1, 3, 2), (0, 2)),
@@ -140,6 +149,25 @@ REFUSED = {
     "require_rank": [
         ((np.ones(2), (2,)), TypeError, r"ndarray.*torch\.as_tensor"),
         ((torch.ones(2), (2, 3)), ValueError, r"2D or 3D.*1D.*\(2,\).*\(N, C\) or \(N, C, L\)"),
+    ],
+    "require_dimensions": [
+        ((np.ones(2), "CL"), TypeError, r"ndarray.*torch\.as_tensor"),
+        (
+            (torch.ones(2), "CL", "NCL"),
+            ValueError,
+            r"2D or 3D.*1D.*\(2,\)\): give it \(C, L\) or \(N, C, L\)$",
+        ),
+        ((torch.ones(1, 2, 3, 4), "CL", "NCL"), ValueError, r"4D.*\(1, 2, 3, 4\)"),
+        ((torch.ones(1, 2, 3, 4), "CL", "NCDHW"), ValueError, r"2D or 5D.*4D"),
+    ],
+    "require_space": [
+        ((np.ones((4, 3)),), ValueError, r"shape \(4, 3\).*\(N, C, \*\).*x\[None\]"),
+        ((np.ones(3),), ValueError, r"shape \(3,\)"),
+    ],
+    "require_more_than_one_place": [
+        ((torch.ones(2, 3, 1),), ValueError, r"\(2, 3, 1\): normalize larger maps.*GroupNorm"),
+        ((torch.ones(2, 3, 1, 1),), ValueError, r"\(2, 3, 1, 1\)"),
+        ((torch.ones(2, 3),), ValueError, r"\(2, 3\)"),
     ],
     "require_more_than_one_value": [
         ((torch.ones(1, 3), (0,)), ValueError, r"\(1, 3\).*drop_last=True.*eval\(\)"),

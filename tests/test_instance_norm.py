@@ -47,7 +47,9 @@ from twins import (
     kept,
     needs_compiler,
     seen,
+    train,
     twins,
+    with_ours,
 )
 
 import norms
@@ -60,6 +62,7 @@ KINDS = {
     "1d": ("InstanceNorm1d", (4, 3, 5)),
     "2d": ("InstanceNorm2d", (4, 3, 5, 6)),
     "3d": ("InstanceNorm3d", (2, 3, 4, 3, 2)),
+    "2d, batch of one": ("InstanceNorm2d", (1, 3, 5, 6)),
     "1d, one sample": ("InstanceNorm1d", (3, 5)),
     "2d, one sample": ("InstanceNorm2d", (3, 5, 6)),
     "3d, one sample": ("InstanceNorm3d", (3, 4, 3, 2)),
@@ -773,6 +776,19 @@ def network(library):
 def test_a_network_trains_the_same_with_our_layers_in_place_of_torchs():
     x, labels = torch.randn(64, 3, 10, 10, dtype=F64), torch.randint(5, (64,))
     assert_trains_the_same(*map(network, (norms, nn)), x, labels, lr=0.1)
+
+
+@both_modes
+def test_a_trained_network_keeps_its_logits_with_our_layers(training):
+    x, labels = torch.randn(64, 3, 10, 10, dtype=F64), torch.randint(5, (64,))
+    theirs = network(nn)
+    losses = train(theirs, x, labels, lr=0.1)
+    assert losses[-1] < losses[0] / 2
+    ours = with_ours(with_ours(theirs.train(training), "InstanceNorm2d"), "InstanceNorm1d")
+    assert {type(layer).__module__ for layer in ours if "Norm" in repr(layer)} == {
+        "norms.instance_norm"
+    }
+    assert_close(ours(x), theirs(x), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize(
