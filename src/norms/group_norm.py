@@ -192,7 +192,5 @@ def _grouped(x, num_groups):
     return x.reshape(x.shape[0], num_groups, x.shape[1] // num_groups, *x.shape[2:])
 
 
-def _set(x):
-    return last_axes(
-        x.ndim - 1
-    )  # the channels of a group and space: (C/G, H, W) of (N, G, C/G, H, W)
+def _set(x):  # for x (N, C, *), the last axes of (N, G, C/G, *): a group's channels, and space
+    return last_axes(x.ndim - 1)
