@@ -50,6 +50,23 @@ ACCEPTED = {
         (torch.ones(1, 3, 2), (0, 2)),
         (torch.ones(0, 3), (0,)),
     ],
+    "require_batch_and_channels": [
+        (torch.ones(4, 3),),
+        (torch.ones(0, 3),),
+        (torch.ones(2, 3, 1, 1, 1, 1),),
+    ],
+    "require_more_than_one_value_per_group": [
+        (torch.ones(1, 6), 3),
+        (torch.ones(2, 6), 6),
+        (torch.ones(1, 6, 2), 6),
+        (torch.ones(1, 6, 1, 2), 6),
+        (torch.ones(0, 6), 6),
+        (torch.ones(1, 6, 0), 6),
+    ],
+    "require_divisor": [
+        *((groups, 6, ValueError) for groups in (1, 2, 3, 6, np.int64(2))),
+        (2, 0, ValueError),
+    ],
     "require_channels": [(torch.ones(4, 3), {"weight": torch.ones(3), "bias": None})],
     "require_floating_point": [
         (torch.ones(2, dtype=dtype),)
@@ -169,6 +186,26 @@ REFUSED = {
         ((torch.ones(2, 3, 1, 1),), ValueError, r"\(2, 3, 1, 1\)"),
         ((torch.ones(2, 3),), ValueError, r"\(2, 3\)"),
     ],
+    "require_batch_and_channels": [
+        (([1.0],), TypeError, r"input is a list"),
+        ((torch.ones(()),), RuntimeError, r"at least 2 .* received 0, shape \(\): .*\(N, C, \*\)"),
+        ((torch.ones(3),), RuntimeError, r"received 1, shape \(3,\): .*x\.unsqueeze\(0\)"),
+    ],
+    "require_more_than_one_value_per_group": [
+        ((torch.ones(1, 6), 6), ValueError, r"size \(1, 6\) and 6 groups: .*larger maps.*fewer"),
+        ((torch.ones(1, 6, 1, 1), 6), ValueError, r"size \(1, 6, 1, 1\)"),
+        ((torch.ones(1, 1, 1), 1), ValueError, r"size \(1, 1, 1\) and 1 groups"),
+    ],
+    "require_divisor": [
+        ((4, 6, ValueError), ValueError, r"6 channels .*num_groups=4 .* from 1, 2, 3, 6$"),
+        ((4, 6, RuntimeError), RuntimeError, r"num_groups=4"),
+        ((12, 6, ValueError), ValueError, r"num_groups=12 .* from 1, 2, 3, 6$"),
+        ((0, 6, ValueError), ValueError, r"num_groups=0 .* from 1, 2, 3, 6$"),
+        ((-2, 6, ValueError), ValueError, r"num_groups=-2"),
+        ((2, 7, ValueError), ValueError, r"num_groups=2 .* from 1, 7$"),
+        ((2.0, 6, ValueError), TypeError, r"num_groups is a float; expected an integer"),
+        (("2", 6, ValueError), TypeError, r"num_groups is a str; expected an integer"),
+    ],
     "require_more_than_one_value": [
         ((torch.ones(1, 3), (0,)), ValueError, r"\(1, 3\).*drop_last=True.*eval\(\)"),
         ((torch.ones(1, 3, 1), (0, 2)), ValueError, r"\(1, 3, 1\)"),
@@ -235,6 +272,7 @@ def test_parameters_and_upstream_gradients_come_back_as_arrays_in_their_own_shap
 CURES = {
     "an array": (checks.require_tensor, np.ones(3), ()),
     "a single number": (checks.require_axes, torch.ones(()), ((6,),)),
+    "a single sample": (checks.require_batch_and_channels, torch.ones(3), ()),
     "a nested tensor": (
         checks.require_tensor,
         torch.nested.as_nested_tensor([torch.ones(2), torch.ones(3)]),
