@@ -225,16 +225,14 @@ FINDINGS = {
         },
     ),
     "pooled": Claim(
-        "Before global pooling instance norm learns slowly, and at a rate of its own nearly as well",
+        "Before global pooling instance norm fails at a rate at which the net without it learns",
         arms=("instance", "instance, last left out"),
         seeds=10,
         effect="common",
         unit="points of error at rate 0.3, over the net without its last norm",
-        quantities={
-            "common": "error at rate 0.3, less that without the last norm (points)",
-            "own": "the same with the rate that suits each",
-        },
-        bounds={"holds": {"common": above(10), "own": null(3)}},
+        quantities={"common": "error at rate 0.3, less that without the last norm (points)"},
+        # A bound of ±3 was stated for each at its own rate; the interval, 0.3 to 3.9, left it.
+        bounds={"holds": {"common": above(10)}},
     ),
     "small maps": Claim(
         "What instance norm gains on last maps of 7×7 and 4×4 is gone on 2×2",
