@@ -237,3 +237,20 @@ def test_a_permutation_inside_groups_changes_nothing():
     whole = torch.tensor([6, 7, 0, 1, 4, 5, 2, 3])
     for order in (inside, whole):
         assert_close(permuted_channels(model, 0, order)(IMAGES), model(IMAGES))
+
+
+# --- statistics of all parts together
+
+
+def test_synchronised_statistics_of_parts_are_those_of_the_batch():
+    """Batch norm at N = 32 of 32 is synchronised batch norm, which has no arm of its own."""
+    x, dy = (torch.randn(8, 6, 4, 3, dtype=F64) for _ in range(2))
+    layer, whole = MicroBatchNorm2d(6, 8).double(), norms.BatchNorm2d(6).double()
+    parts = x.split(2)  # what each machine knows, and what all of them add up to
+    mean = torch.stack([part.mean((0, 2, 3)) for part in parts]).mean(0)
+    square = torch.stack([part.square().mean((0, 2, 3)) for part in parts]).mean(0)
+    mean, deviation = mean[:, None, None], (square - mean**2 + layer.eps).sqrt()[:, None, None]
+    found, expected = seen(layer, x, dy), seen(whole, x, dy)
+    assert_close(found["y"], (x - mean) / deviation)
+    for key, value in expected.items():
+        assert_close(found[key], value)
