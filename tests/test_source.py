@@ -16,6 +16,8 @@ SOURCES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob
 WANTED = {
     "experiments/timing.py": {
         "nn.BatchNorm2d": "what ours is compared with",
+        "nn.GroupNorm": "what ours is compared with",
+        "nn.InstanceNorm2d": "what ours is compared with",
         "nn.LayerNorm": "what ours is compared with",
         "nn.RMSNorm": "what ours is compared with",
     },

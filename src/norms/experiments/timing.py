@@ -23,6 +23,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,13 @@ STEP_COSTS = COSTS.with_name("step-costs.csv")
 # What glibc reads when a process starts: no block is too large to be kept, and nothing is given back.
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(4 * 2**30), "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30)}
 
+MAPS = [(32, 16, 8, 8), (32, 64, 32, 32)]
+
 # name: (torch's layer, ours, the axis whose size they are built for, shapes small and large)
 PAIRS = {
-    "batch norm": (nn.BatchNorm2d, norms.BatchNorm2d, 1, [(32, 16, 8, 8), (32, 64, 32, 32)]),
+    "batch norm": (nn.BatchNorm2d, norms.BatchNorm2d, 1, MAPS),
+    "instance norm": (nn.InstanceNorm2d, norms.InstanceNorm2d, 1, MAPS),
+    "group norm": (partial(nn.GroupNorm, 8), partial(norms.GroupNorm, 8), 1, MAPS),
     "layer norm": (nn.LayerNorm, norms.LayerNorm, -1, [(1024, 64), (4096, 1024)]),
     "RMS norm": (nn.RMSNorm, norms.RMSNorm, -1, [(1024, 64), (4096, 1024)]),
 }
