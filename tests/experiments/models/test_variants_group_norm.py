@@ -170,7 +170,7 @@ def test_standardised_weights_stand_with_a_group_norm_and_take_its_options():
 
 def test_evaluation_mode_reestimates_and_training_does_not():
     data, options = digits(), {"norm": "batch", "seeds": [1, 2], "micro_batch": 4}
-    model = Reestimated(cnn, data, images=64, batch_size=32, **options)
+    model = Reestimated(cnn, data, images=64, batch_size=32, **options).train()
     plain = cnn(**options)
     batch = data.train[0][:8].expand(2, 8, 1, 8, 8)
     assert_close(model(batch), plain(batch))
