@@ -50,8 +50,9 @@ CLAIMS = {
     "IN+2": Claim(
         "Instance norm strips a picture's style and speeds stylization up",
         arms=("none", "batch", "layer", "group", "instance"),
-        # Ten seeds and an arithmetic mean left one style undecided (tissue, 1.19 to 2.90): twenty
-        # seeds, and ratios on a log scale as for BN+3. The bounds are those of before.
+        # Judged a second time. The first claim also had bounds on layer and group norm; on seeds 0 to
+        # 19 both were missed, and the claim was not decided. Now these two stand beside, the bounds
+        # on batch norm are those of before, and the seeds are new: 40 to 59.
         seeds=20,
         effect="speed",
         unit="times fewer updates than batch norm needs, over three styles",
@@ -65,20 +66,11 @@ CLAIMS = {
             "tissue": "the same, for tissue",
             "stars": "the same, for stars",
             "rival": "loss on new photographs of the better of layer and group norm, less that of "
-            "instance norm, for gravel",
-            "others": "loss of layer norm less that of instance norm, mean of tissue and stars",
+            "instance norm, for gravel, ten seeds",
+            "others": "loss of layer norm less that of instance norm, mean of tissue and stars, ten "
+            "seeds",
         },
         bounds={
-            "holds": {
-                "strip": below(1e-6),
-                "cast": above(0.1),
-                "gravel": above(1.2),
-                "tissue": above(1.2),
-                "stars": above(1.2),
-                "speed": above(1.5),
-                "rival": above(0),
-                "others": above(0),
-            },
             "holds if": {
                 "strip": below(1e-6),
                 "cast": above(0.1),
@@ -86,16 +78,16 @@ CLAIMS = {
                 "tissue": above(1.2),
                 "stars": above(1.2),
                 "speed": above(1.5),
-                "rival": above(0),
-                "others": below(0),
             },
             "contradicted": {"speed": below(1)},
         },
         condition={
-            "holds if": "the rival is batch norm. Layer and group norm, which also look at one "
-            "photograph alone, do worse for one style and a little better for two. A cast that "
-            "multiplies the colours is not stripped behind a convolution. These are small "
-            "generators after 100 updates, with the style of random features."
+            "holds if": "the rival is batch norm. Against layer and group norm, which also look at "
+            "one photograph alone, nothing is claimed: on new photographs the better of them is "
+            "{rival.mean:.2f} behind for gravel (95 % interval {rival.low:.2f} to "
+            "{rival.high:.2f}), and layer norm {others.mean:.2f} for the other two styles "
+            "({others.low:.2f} to {others.high:.2f}). A cast that multiplies the colours is not "
+            "stripped behind a convolution. Small generators, 100 updates, random features.",
         },
         paper_for="Ulyanov, Vedaldi and Lempitsky 2016, Fig. 5 (pictures, no number)",
         paper_against="Huang and Belongie 2017: it is style, and more than contrast",
