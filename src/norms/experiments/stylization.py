@@ -61,13 +61,13 @@ class Contents:
 
     @cached_property
     def features(self):
-        """The content of all crops (N, K): what the loss compares with."""
+        """Return the content of all crops, (N, K); the loss compares with it."""
         crops = torch.cat([part[0] for part in (self.train, self.validation, self.test)])
         return _content(features(crops))
 
     @cached_property
     def scale(self):
-        """The mean square of the features."""
+        """Return the mean square of the features."""
         return self.features.square().mean()
 
     def __str__(self):

@@ -74,7 +74,7 @@ def index_sheets(kinds):
     """Draw the sheets of several norms of images, two side by side, each with its name.
 
     Args:
-        kinds: keys of :data:`norms.names.SHEETS`; the sets are those that it says.
+        kinds: keys of ``SHEETS`` in ``norms.names``; the sets are those that it says.
     """
     rows, element = -(-len(kinds) // 2), (1, 2)
     _, grid = plt.subplots(rows, 2, figsize=(WIDTH, 2 * rows), squeeze=False)
