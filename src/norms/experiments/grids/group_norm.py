@@ -328,8 +328,8 @@ CLAIMS = {
             "fit": "loss on the training images, group norm less batch norm, the mean of the rates "
             "0.1 and 0.3 (nats)",
             "test": "test error, group norm less batch norm, the mean of both rates (points)",
-            "fit_more": "the first with augmented images",
-            "test_more": "the second with augmented images",
+            "fit_more": "the first with augmented images, at the rate 0.3",
+            "test_more": "the second with augmented images, at the rate 0.3",
             "fit_own": "the first, each at its own best rate",
             "test_own": "the second, each at its own best rate",
         },
