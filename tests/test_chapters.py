@@ -327,7 +327,7 @@ BAD = [
     (keeps_its_length, "code cells", code(*["x = 1"] * 22)),
     (keeps_its_length, "figures", many_figures),
     (keeps_its_length, "bytes", outputs(LAST, shown(text="x" * 10**6))),
-    (keeps_its_length, "seconds", norms(seconds=131)),
+    (keeps_its_length, "seconds", norms(seconds=91)),
     (has_four_experiments, "5 ", prose(FOLD.format("How measured", "So.") * 4)),
     (installs_on_colab, "Colab", source(1, COLAB.replace("https://", "https://other."))),
     (installs_on_colab, "Colab", tags(1)),

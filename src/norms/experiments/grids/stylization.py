@@ -85,8 +85,8 @@ CLAIMS = {
             "holds if": "the rival is batch norm. Against layer and group norm, which also look at "
             "one photograph alone, nothing is claimed: on new photographs the better of them is "
             "{rival.mean:.2f} behind for gravel (95 % interval {rival.low:.2f} to "
-            "{rival.high:.2f}), and layer norm {others.mean:.2f} for the other two styles "
-            "({others.low:.2f} to {others.high:.2f}). A cast that multiplies the colours is not "
+            "{rival.high:.2f}), and layer norm {others.mean:.3f} for the other two styles "
+            "({others.low:.3f} to {others.high:.3f}; below 0 it is ahead). A cast that multiplies the colours is not "
             "stripped behind a convolution. Small generators, 100 updates, random features.",
         },
         paper_for="Ulyanov, Vedaldi and Lempitsky 2016, Fig. 5 (pictures, no number)",
