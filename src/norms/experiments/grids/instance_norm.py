@@ -31,7 +31,7 @@ def _on_digits(arms, data, **options):
     }
 
 
-NORMS = {name: (CNN, name) for name in ("none", "batch", "layer", "group", "instance")}
+NETS = {name: (CNN, name) for name in ("none", "batch", "layer", "group", "instance")}
 CURES = {
     "instance, told": (CNNWithStatistics, "instance"),
     "instance and batch": (CNN, half_instance_half_batch),
@@ -41,7 +41,7 @@ CURES = {
 def contrasts():
     """IN-1: digits on black at one contrast, for tests at others."""
     plain = {"none, no biases": (partial(without_biases, CNN), "none")}
-    return _on_digits(NORMS | plain | CURES, on_black(digits()))
+    return _on_digits(NETS | plain | CURES, on_black(digits()))
 
 
 def contrast_classes():
@@ -49,13 +49,13 @@ def contrast_classes():
 
     Instance norm is at chance there at every rate, so that no rate can be chosen.
     """
-    arms = {name: arm for name, arm in (NORMS | CURES).items() if name != "instance"}
+    arms = {name: arm for name, arm in (NETS | CURES).items() if name != "instance"}
     return _on_digits(arms, by_contrast(on_black(digits())))
 
 
 def pooled():
     """IN-1: the digits again, where the head gets the mean of each map."""
-    arms = {name: NORMS[name] for name in ("none", "batch", "group", "instance")}
+    arms = {name: NETS[name] for name in ("none", "batch", "group", "instance")}
     arms["instance, last left out"] = (partial(without_last_norm, CNN), "instance")
     return _on_digits(arms, on_black(digits()), head="pool")
 
@@ -110,7 +110,7 @@ CLAIMS = {
     ),
     "IN-1": Claim(
         "Instance norm discards contrast, which classification needs",
-        arms=(*NORMS, *CURES, "4×4, instance", "4×4, batch"),
+        arms=(*NETS, *CURES, "4×4, instance", "4×4, batch"),
         seeds=10,
         effect="chance",
         unit="points of accuracy off guessing, where the class is the contrast",
@@ -199,7 +199,7 @@ CLAIMS = {
 FINDINGS = {
     "contrasts": Claim(
         "Trained at one contrast, instance norm answers alike at all of them, and is not alone in it",
-        arms=(*NORMS, "none, no biases", *CURES),
+        arms=(*NETS, "none, no biases", *CURES),
         seeds=20,
         effect="batch",
         unit="points of accuracy that batch norm loses at a tenth of the contrast",
