@@ -13,7 +13,7 @@ LINE = re.compile(
     r"^\*\*Time\.\*\* Read (?P<read>\d+) minutes, do (?P<do>\d+), "
     r"run (?P<run>half a minute|1 minute|[\d.]+ minutes)\."
     r"(?: The exercises take (?P<exercises>\d+) more\.)?"
-    r"(?: Sections 1 to 5 are a whole: read (?P<part_read>\d+), do (?P<part_do>\d+)\.)?$",
+    r"(?: Sections 1 to 5 stand on their own: read (?P<part_read>\d+), do (?P<part_do>\d+)\.)?$",
     re.M,
 )
 

@@ -251,15 +251,18 @@ CLAIMS = {
         unit="points of error more with batch norm of 2 images, last maps of 1×1",
         quantities={
             "few": "error of batch norm at N=2 over that of group norm, last maps 1×1 (points)",
-            "four": "the same at N=4",
-            "alone": "the same at N=1, last maps of 4×4",
-            "two_large": "the same at N=2, last maps of 4×4",
+            "four": "error of batch norm at N=4 over that of group norm, last maps 1×1 (points)",
+            "alone": "error of batch norm at N=1 over that of group norm, last maps 4×4 (points)",
+            "two_large": "error of batch norm at N=2 over that of group norm, last maps 4×4 (points)",
             "price": "error of group norm over that of batch norm at N=32, last maps 1×1 (points)",
-            "price_large": "the same, last maps of 4×4",
-            "crossing": "images at which the two are equal, last maps 1×1",
+            "price_large": "error of group norm over that of batch norm at N=32, last maps 4×4 "
+            "(points)",
+            "crossing": "images at which batch and group norm are equal, last maps 1×1",
             "renorm": "error of batch renorm at N=2 over that of group norm, last maps 1×1 (points)",
-            "renewed": "the same of batch norm with re-estimated statistics",
-            "renorm_alone": "the same of batch renorm at N=1, last maps of 4×4",
+            "renewed": "error of re-estimated batch norm at N=2 over that of group norm, last maps "
+            "1×1 (points)",
+            "renorm_alone": "error of batch renorm at N=1 over that of group norm, last maps 4×4 "
+            "(points)",
         },
         bounds={
             "holds": {
@@ -299,12 +302,16 @@ CLAIMS = {
         unit="points of error less with the number chosen on other images than with 8",
         quantities={
             "worth": "error with 8 groups, less that with the number chosen on the validation "
-            "images; every place goes to the head (points)",
-            "worth_pool": "the same; the mean of each map goes to the head",
-            "first": "error with one group, less the mean of 2 to 16 groups, every place (points)",
-            "first_pool": "the same, the mean of each map",
-            "last": "error with 32 groups, one channel each, less that mean, every place (points)",
-            "last_pool": "the same, the mean of each map",
+            "images; the head gets every place (points)",
+            "worth_pool": "error with 8 groups, less that with the chosen number; the head gets the "
+            "mean of each map (points)",
+            "first": "error with one group, less the mean of 2 to 16 groups; every place (points)",
+            "first_pool": "error with one group, less the mean of 2 to 16 groups; the mean of each "
+            "map (points)",
+            "last": "error with 32 groups, one channel each, less the mean of 2 to 16 groups; every "
+            "place (points)",
+            "last_pool": "error with 32 groups, less the mean of 2 to 16 groups; the mean of each "
+            "map (points)",
         },
         bounds={
             "holds": {"worth": above(1), "worth_pool": above(1)},
@@ -330,10 +337,11 @@ CLAIMS = {
             "fit": "loss on the training images, group norm less batch norm, the mean of the rates "
             "0.1 and 0.3 (nats)",
             "test": "test error, group norm less batch norm, the mean of both rates (points)",
-            "fit_more": "the first with augmented images, at the rate 0.3",
-            "test_more": "the second with augmented images, at the rate 0.3",
-            "fit_own": "the first, each at its own best rate",
-            "test_own": "the second, each at its own best rate",
+            "fit_more": "the same loss with augmented images, at the rate 0.3 (nats)",
+            "test_more": "the same error with augmented images, at the rate 0.3 (points)",
+            "fit_own": "loss on the training images, group norm less batch norm, each at its own "
+            "best rate (nats)",
+            "test_own": "test error, group norm less batch norm, each at its own best rate (points)",
         },
         bounds={
             "holds": {"fit": below(-0.01), "test": above(0)},
