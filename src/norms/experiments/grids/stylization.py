@@ -44,7 +44,7 @@ def _gravel(data, **options):
     }
 
 
-GRIDS = {"style": style, "style-contrast": style_contrast, "style-alone": style_alone}
+GRIDS = {"three-styles": style, "style-contrast": style_contrast, "style-alone": style_alone}
 
 CLAIMS = {
     "IN+2": Claim(
@@ -96,7 +96,7 @@ CLAIMS = {
 }
 
 FINDINGS = {
-    "style and contrast": Claim(
+    "equal style": Claim(
         "Equal contrast leaves a part of batch norm's lag, equal style leaves less",
         arms=("batch", "instance"),
         seeds=10,
