@@ -5,6 +5,8 @@ from norms.group_norm import GroupNorm
 from norms.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from norms.layer_norm import LayerNorm
 from norms.rms_norm import RMSNorm
+from norms.spectral_norm import spectral_norm
+from norms.weight_norm import weight_norm
 
 __all__ = [
     "BatchNorm1d",
@@ -16,4 +18,6 @@ __all__ = [
     "InstanceNorm3d",
     "LayerNorm",
     "RMSNorm",
+    "spectral_norm",
+    "weight_norm",
 ]

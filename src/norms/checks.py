@@ -81,6 +81,78 @@ def trailing_parameter(parameter, x, name):
     return parameter
 
 
+def lengths(g, v):
+    """Return the lengths ``g`` of the parts of ``v``: along each axis one, or as many as ``v`` has."""
+    g = floating_array(g, "g")
+    if not v.ndim:
+        raise ValueError("v is a single number; expected an axis of outputs: v.reshape(1)")
+    if g.ndim != v.ndim or any(n not in (1, m) for n, m in zip(g.shape, v.shape, strict=True)):
+        expected = (v.shape[0], *[1] * (v.ndim - 1))
+        cure = f": g.reshape{expected}" if g.size == v.shape[0] else ""
+        raise ValueError(
+            f"g has shape {g.shape}, but v has shape {v.shape}: expected g of shape {expected}, "
+            f"a length for each output{cure}"
+        )
+    return g
+
+
+def row_vector(u, w, name):
+    """Return a vector with a number for each row of the matrix ``w`` (out, *)."""
+    u = floating_array(u, name)
+    if not w.ndim:
+        raise ValueError("w is a single number; expected an axis of outputs: w.reshape(1)")
+    if u.shape != w.shape[:1]:
+        raise ValueError(
+            f"{name} has shape {u.shape}, but w of shape {w.shape} has {w.shape[0]} rows: expected "
+            f"{name} of shape {w.shape[:1]}, such as np.random.default_rng(0).normal(size={w.shape[0]})"
+        )
+    return u
+
+
+def require_positive_count(n, name):
+    """Refuse a number of repetitions that is no integer, or not positive."""
+    if not isinstance(n, numbers.Integral):
+        raise TypeError(f"{name} is a {type(n).__name__}; expected an integer, such as {name}=1")
+    if n < 1:
+        raise ValueError(
+            f"Expected {name} to be positive, but got {name}={n}: take at least {name}=1"
+        )
+
+
+def require_parameter(module, name, error):
+    """Refuse a module without a tensor of that name; with ``error`` if it is none, or no module."""
+    if not isinstance(module, torch.nn.Module):
+        raise error(
+            f"module is a {type(module).__name__}; expected a torch.nn.Module with a parameter "
+            f"{name!r}, such as a layer, not its weight"
+        )
+    found = getattr(module, name, None)
+    if not isinstance(found, torch.Tensor):
+        named = [key for key, _ in module.named_parameters(recurse=False)]
+        raise (error if name in module._parameters else ValueError)(
+            f"{type(module).__name__} has no parameter or buffer {name!r}; it has "
+            f"{', '.join(named) or 'none itself: name one of its layers'}"
+        )
+    if torch.nn.parameter.is_lazy(found):
+        raise RuntimeError(
+            f"Can't access the shape of {name!r}, which a lazy layer does not know yet: run a batch "
+            "through the layer first, module(x)"
+        )
+
+
+def require_axis(x, dim):
+    """Refuse a number that is not that of an axis of a tensor."""
+    if not isinstance(dim, numbers.Integral) or isinstance(dim, bool):
+        raise TypeError(f"dim is a {type(dim).__name__}; expected an integer, such as dim=0")
+    if not x.dim():
+        raise IndexError("a single number has no axes, and no dim; give it one: reshape(1)")
+    if not -x.dim() <= dim < x.dim():
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-x.dim()}, {x.dim() - 1}], but "
+            f"got {dim}): the parameter has shape {tuple(x.shape)}; take the axis of its outputs"
+        )
+
+
 def require_axes(x, shape):
     """Refuse a tensor with fewer axes than ``shape``."""
     require_tensor(x)
@@ -239,10 +311,22 @@ def require_floating_point(x):
         raise NotImplementedError(
             f"normalization is not implemented for {x.dtype}; give real numbers: torch.view_as_real(x)"
         )
-    if not x.is_floating_point():
+    require_not_integers(x)
+
+
+def require_not_integers(x):
+    """Refuse a tensor of integers or booleans."""
+    if not (x.is_floating_point() or x.is_complex()):
         raise NotImplementedError(
             f"normalization is not implemented for {x.dtype}; give floating point: x.float()"
         )
+
+
+def require_one_dtype(named_tensors):
+    """Refuse tensors of several dtypes."""
+    if len({tensor.dtype for tensor in named_tensors.values()}) > 1:
+        listed = ", ".join(f"{name} {tensor.dtype}" for name, tensor in named_tensors.items())
+        raise RuntimeError(f"mixed dtype: {listed}; convert all, such as layer.float()")
 
 
 def require_same_dtype(x, named_tensors):
