@@ -311,12 +311,7 @@ def require_floating_point(x):
         raise NotImplementedError(
             f"normalization is not implemented for {x.dtype}; give real numbers: torch.view_as_real(x)"
         )
-    require_not_integers(x)
-
-
-def require_not_integers(x):
-    """Refuse a tensor of integers or booleans."""
-    if not (x.is_floating_point() or x.is_complex()):
+    if not x.is_floating_point():
         raise NotImplementedError(
             f"normalization is not implemented for {x.dtype}; give floating point: x.float()"
         )

@@ -157,8 +157,9 @@ class _SpectralNorm(nn.Module):
         self.dim = dim % weight.dim()
         self.eps = eps
         self.n_power_iterations = n_power_iterations
+        if not weight.is_complex():  # they have singular values, too
+            checks.require_floating_point(weight)
         if weight.dim() > 1:
-            checks.require_not_integers(weight)
             matrix = self._matrix(weight)
             for name, size in zip(("_u", "_v"), matrix.shape, strict=True):
                 guess = matrix.new_empty(size).normal_()
