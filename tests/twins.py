@@ -15,6 +15,7 @@ from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, stack_module_state, vjp, vmap
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize
 from torch.testing import assert_close
 
 import norms
@@ -564,3 +565,103 @@ def with_ours(model, name):
         parent, _, leaf = path.rpartition(".")
         setattr(model.get_submodule(parent), leaf, ours.train(theirs.training))
     return model
+
+
+# Norms on a weight: a layer, the name of the weight, and the shapes of the layer's inputs
+
+LAYERS = {
+    "linear": (lambda: nn.Linear(3, 4), "weight", [(5, 3)]),
+    "one output": (lambda: nn.Linear(3, 1), "weight", [(5, 3)]),
+    "one input": (lambda: nn.Linear(1, 4), "weight", [(5, 1)]),
+    "1d": (lambda: nn.Conv1d(4, 6, 3), "weight", [(2, 4, 5)]),
+    "2d": (lambda: nn.Conv2d(4, 6, (3, 2)), "weight", [(2, 4, 5, 5)]),
+    "3d": (lambda: nn.Conv3d(2, 3, 2), "weight", [(2, 2, 3, 3, 3)]),
+    "grouped": (lambda: nn.Conv2d(4, 6, 3, groups=2), "weight", [(2, 4, 5, 5)]),
+    "depthwise": (lambda: nn.Conv1d(4, 4, 3, groups=4), "weight", [(2, 4, 5)]),
+    "transposed 1d": (lambda: nn.ConvTranspose1d(4, 6, 3), "weight", [(2, 4, 5)]),
+    "transposed 2d": (lambda: nn.ConvTranspose2d(4, 6, 3, groups=2), "weight", [(2, 4, 5, 5)]),
+    "transposed 3d": (lambda: nn.ConvTranspose3d(2, 3, 2), "weight", [(2, 2, 3, 3, 3)]),
+    "embedding": (lambda: nn.Embedding(5, 3), "weight", [None]),
+    "bilinear": (lambda: nn.Bilinear(2, 3, 4), "weight", [(5, 2), (5, 3)]),
+    "attention": (lambda: nn.MultiheadAttention(4, 2), "in_proj_weight", [(3, 2, 4)] * 3),
+    "recurrent": (lambda: nn.LSTMCell(3, 4), "weight_hh", [(5, 3)]),
+    "vector": (lambda: nn.Linear(3, 4), "bias", [(5, 3)]),
+}
+every_layer = pytest.mark.parametrize(("make", "name", "shapes"), LAYERS.values(), ids=LAYERS)
+
+
+def normed_twins(
+    norm, make=LAYERS["linear"][0], name="weight", training=True, dtype=F64, **options
+):
+    """Return a layer with our norm on its weight, and one with torch's: the same random state."""
+    for library in (norms, parametrizations):
+        torch.manual_seed(1)
+        layer = make().to(dtype).train(training)
+        yield getattr(library, norm)(layer, name, **options)
+
+
+def inputs_of(shapes):
+    """Draw the inputs of a layer; None stands for the indices of an embedding of five rows."""
+    return [torch.tensor([0, 4, 4, 2]) if s is None else torch.randn(s, dtype=F64) for s in shapes]
+
+
+def seen_of_weight(layer, name, dw):
+    """Read the weight and go back from it; return all that a caller can see, buffers too."""
+    layer.zero_grad()
+    w = getattr(layer, name)
+    w.backward(dw)
+    gradients = {f"d{key}": p.grad for key, p in layer.named_parameters() if p.grad is not None}
+    return {"w": w.detach(), **gradients, **{key: b.clone() for key, b in layer.named_buffers()}}
+
+
+def seen_of_layer(layer, inputs):
+    """Go through the layer and back, with an upstream gradient that depends on the answer."""
+    layer.zero_grad()
+    y = layer(*inputs)
+    y = y[0] if isinstance(y, tuple) else y
+    y.backward(torch.cos(7 * y.detach()))
+    gradients = {f"d{key}": p.grad for key, p in layer.named_parameters() if p.grad is not None}
+    return {"y": y.detach(), **gradients, **{key: b.clone() for key, b in layer.named_buffers()}}
+
+
+def shake(*layers):
+    """Give the parameters of all layers the same random values, which are no longer the first."""
+    with torch.no_grad():
+        for parameters in zip(*(layer.parameters() for layer in layers), strict=True):
+            change = torch.randn_like(parameters[0])
+            for parameter in parameters:
+                parameter.add_(change.to(parameter.dtype))
+
+
+def assert_same_norm_of_a_weight(ours, theirs, name, inputs):
+    """Compare all that is seen, three times, with other parameters each time."""
+    for _ in range(3):
+        dw = torch.randn_like(getattr(theirs, name).detach())
+        getattr(ours, name)  # as many readings for both
+        assert_same(seen_of_weight(ours, name, dw), seen_of_weight(theirs, name, dw))
+        assert_same(seen_of_layer(ours, inputs), seen_of_layer(theirs, inputs))
+        shake(ours, theirs)
+
+
+def assert_normed_checkpoints_load_both_ways(ours, theirs, name):
+    """Names in their order, values and versions; then the weights are the same."""
+    for source, target in ((theirs, ours), (ours, theirs)):
+        shake(source)
+        target.load_state_dict(source.state_dict(), strict=True)
+        assert list(target.state_dict()) == list(source.state_dict())
+        assert target.state_dict()._metadata == source.state_dict()._metadata
+        assert_same(target.state_dict(), source.state_dict(), rtol=0, atol=0)
+        assert_close(getattr(target.eval(), name), getattr(source.eval(), name))
+
+
+def assert_removed_as_by_torch(ours, theirs, name):
+    """The weight is a parameter again, with the values that were read; the class is torch's."""
+    made = type(ours).__mro__[1]
+    for layer in (ours, theirs):
+        parametrize.remove_parametrizations(layer, name)
+    assert type(ours) is type(theirs) is made
+    assert isinstance(getattr(ours, name), nn.Parameter)
+    assert_same(ours.state_dict(), theirs.state_dict())
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    pickled = pickle.loads(pickle.dumps(ours))
+    assert_same(pickled.state_dict(), ours.state_dict(), rtol=0, atol=0)

@@ -129,6 +129,8 @@ def weight_norm(module, name="weight", dim=0):
             "register weight norm first, or remove the other: "
             f"torch.nn.utils.parametrize.remove_parametrizations(module, {name!r})"
         )
+    # Here, since torch takes a NotImplementedError of right_inverse for "it is the identity".
+    checks.require_floating_point(getattr(module, name))
     parametrize.register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
     module.register_load_state_dict_pre_hook(partial(_take_old_names, name=name))
     return module
@@ -147,7 +149,6 @@ class _WeightNorm(nn.Module):
     def right_inverse(self, weight):
         checks.require_tensor(weight)
         checks.require_axis(weight, self.dim)
-        checks.require_floating_point(weight)
         g = _length(at_least_float32(weight), self._axes(weight)).to(weight.dtype)
         return (g.reshape(()) if self.dim == -1 else g), weight
 
