@@ -24,6 +24,29 @@ ACCEPTED = {
         (np.ones((4, 5, 3)), np.ones((4, 5, 3)), "gamma"),
         ([1.0, 2.0, 3.0], np.ones((4, 3)), "gamma"),
     ],
+    "lengths": [
+        (np.ones((4, 1)), np.ones((4, 3))),
+        (np.ones((1, 3)), np.ones((4, 3))),
+        (np.ones((1, 1)), np.ones((4, 3))),
+        (np.ones((4, 1, 1)), np.ones((4, 3, 5))),
+        (np.ones(4), np.ones(4)),
+        ([[1.0], [2.0]], np.ones((2, 3))),
+    ],
+    "row_vector": [
+        (np.ones(4), np.ones((4, 3)), "u"),
+        (np.ones(4), np.ones(4), "u"),
+        ([1.0, 2.0], np.ones((2, 3, 5)), "u"),
+    ],
+    "require_positive_count": [(1, "n"), (np.int64(2), "n")],
+    "require_parameter": [
+        (nn.Linear(3, 4), "weight", ValueError),
+        (nn.BatchNorm1d(3), "running_mean", ValueError),
+    ],
+    "require_axis": [
+        *((torch.ones(4, 3), dim) for dim in (-2, -1, 0, 1, np.int64(1))),
+        (torch.ones(3), 0),
+    ],
+    "require_one_dtype": [({"g": torch.ones(2), "v": torch.zeros(3)},), ({},)],
     "require_tensor": [(torch.ones(()),), (torch.nn.Parameter(torch.ones(2)),)],
     "require_axes": [(torch.ones(1), (1,)), (torch.ones(0, 3), (3,)), (torch.ones(2, 3), (2, 3))],
     "require_trailing_shape": [
@@ -113,6 +136,58 @@ REFUSED = {
             (np.ones(5), np.ones((4, 5, 3)), "gamma"),
             ValueError,
             r"Axis 1 has size 5: np\.moveaxis\(x, 1, -1\)",
+        ),
+    ],
+    "lengths": [
+        ((np.ones((4, 1), int), np.ones((4, 3))), TypeError, r"g has dtype int64"),
+        ((torch.ones(4, 1), np.ones((4, 3))), TypeError, r"g\.detach\(\)\.numpy\(\)"),
+        ((np.ones(()), np.ones(())), ValueError, r"v is a single number.*v\.reshape\(1\)"),
+        (
+            (np.ones(4), np.ones((4, 3))),
+            ValueError,
+            r"\(4,\), but v.*\(4, 3\).*g\.reshape\(4, 1\)$",
+        ),
+        ((np.ones(3), np.ones((4, 3))), ValueError, r"shape \(4, 1\), a length for each output$"),
+        ((np.ones((3, 1)), np.ones((4, 3))), ValueError, r"g has shape \(3, 1\)"),
+        ((np.ones((4, 1)), np.ones((4, 3, 5))), ValueError, r"g\.reshape\(4, 1, 1\)$"),
+    ],
+    "row_vector": [
+        ((np.ones(4, int), np.ones((4, 3)), "u"), TypeError, r"u has dtype int64"),
+        ((np.ones(4), np.ones(()), "u"), ValueError, r"w is a single number.*w\.reshape\(1\)"),
+        ((np.ones(3), np.ones((4, 3)), "u"), ValueError, r"\(3,\).*4 rows.*\(4,\).*size=4\)$"),
+        ((np.ones((4, 1)), np.ones((4, 3)), "u"), ValueError, r"u has shape \(4, 1\)"),
+    ],
+    "require_positive_count": [
+        ((0, "n"), ValueError, r"n to be positive.*n=0: take at least n=1"),
+        ((-1, "n"), ValueError, "n=-1"),
+        ((1.0, "n"), TypeError, "n is a float; expected an integer, such as n=1"),
+        ((None, "n"), TypeError, "n is a NoneType"),
+    ],
+    "require_parameter": [
+        (
+            (torch.ones(2), "weight", KeyError),
+            KeyError,
+            r"Tensor.*'weight'.*a layer, not its weight",
+        ),
+        ((nn.Linear(3, 4), "w", KeyError), ValueError, r"Linear has no.*'w'; it has weight, bias"),
+        ((nn.Linear(3, 4), "forward", KeyError), ValueError, r"Linear has no.*'forward'"),
+        ((nn.Linear(3, 4, False), "bias", KeyError), KeyError, r"'bias'; it has weight"),
+        ((nn.ReLU(), "weight", KeyError), ValueError, r"ReLU has no.*name one of its layers"),
+        ((nn.LazyLinear(4), "weight", KeyError), RuntimeError, r"'weight'.*lazy.*module\(x\)"),
+    ],
+    "require_axis": [
+        ((torch.ones(4, 3), 1.0), TypeError, "dim is a float; expected an integer, such as dim=0"),
+        ((torch.ones(4, 3), True), TypeError, "dim is a bool"),
+        ((torch.ones(4, 3), None), TypeError, "dim is a NoneType"),
+        ((torch.ones(()), 0), IndexError, r"no axes, and no dim.*reshape\(1\)"),
+        ((torch.ones(4, 3), 2), IndexError, r"\[-2, 1\], but got 2\): .*\(4, 3\).*of its outputs"),
+        ((torch.ones(4, 3), -3), IndexError, r"but got -3"),
+    ],
+    "require_one_dtype": [
+        (
+            ({"g": torch.ones(2).double(), "v": torch.ones(2)},),
+            RuntimeError,
+            r"g torch\.float64, v torch\.float32; convert all, such as layer\.float\(\)",
         ),
     ],
     "require_tensor": [
@@ -255,6 +330,34 @@ def test_refuses(name, arguments, exception, message):
 def test_channel_vector_lies_along_axis_one():
     vector = checks.channel_vector(np.arange(3.0), np.ones((4, 3, 5, 6)), "gamma")
     assert vector.shape == (1, 3, 1, 1)
+
+
+def test_lengths_and_vectors_come_back_as_arrays_in_their_own_shape():
+    for values in ([[1.0], [2.0]], np.array([[1.0], [2.0]], np.float16)):
+        array = checks.lengths(values, np.ones((2, 3)))
+        assert isinstance(array, np.ndarray)
+        np.testing.assert_array_equal(array, [[1.0], [2.0]])
+    vector = checks.row_vector([1.0, 2.0], np.ones((2, 3)), "u")
+    assert isinstance(vector, np.ndarray)
+    np.testing.assert_array_equal(vector, [1.0, 2.0])
+
+
+def test_the_cure_for_lengths_and_vectors_is_one():
+    v = np.ones((4, 3, 5))
+    with pytest.raises(ValueError, match=r"g\.reshape\(4, 1, 1\)$"):
+        checks.lengths(np.ones(4), v)
+    checks.lengths(np.ones(4).reshape(4, 1, 1), v)
+    with pytest.raises(ValueError, match=r"np\.random\.default_rng\(0\)\.normal\(size=4\)$"):
+        checks.row_vector(np.ones(3), v, "u")
+    checks.row_vector(np.random.default_rng(0).normal(size=4), v, "u")
+
+
+def test_the_cure_for_a_lazy_layer_is_one():
+    module = nn.LazyLinear(4)
+    with pytest.raises(RuntimeError, match=r"module\(x\)$"):
+        checks.require_parameter(module, "weight", ValueError)
+    module(torch.ones(2, 3))
+    checks.require_parameter(module, "weight", ValueError)
 
 
 def test_parameters_and_upstream_gradients_come_back_as_arrays_in_their_own_shape():

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval, parametrize
 from torch.testing import assert_close
-from twins import F64, twins
+from twins import F64, shake, twins
 
 import norms
 
@@ -220,3 +220,100 @@ def test_tokens_are_samples(name):
     x = torch.randn(4, 3, 6, dtype=F64, requires_grad=True)
     leaves = (x, *layer.parameters())
     assert_equal_forward_and_back(layer(x), layer(x.view(12, 6)).view(4, 3, 6), leaves)
+
+
+def on_weight(norm, layer, **options):
+    """Put a norm on the weight of a layer; return the layer and its parameters, the bias first."""
+    layer = norm(layer.double(), **options)
+    shake(layer)
+    return layer, list(layer.parameters())
+
+
+def whitened(x):
+    """Shift and turn a batch so that its mean is 0 and its covariance the identity."""
+    x = x - x.mean(0)
+    values, turn = torch.linalg.eigh(x.T @ x / len(x))
+    return x @ turn / values.sqrt()
+
+
+def test_weight_norm_is_batch_norm_where_the_inputs_are_white():
+    """Of one layer: then mu[t] = 0 and sigma[t] = |v|, whatever v, so the gradients agree as well."""
+    layer, (bias, g, v) = on_weight(norms.weight_norm, nn.Linear(5, 6))
+    batch = norms.BatchNorm1d(6, eps=1e-14, dtype=F64)
+    x = 3 + torch.randn(40, 5, dtype=F64) @ torch.randn(5, 5, dtype=F64)
+
+    def of_batch(x):
+        return torch.func.functional_call(batch, {"weight": g[:, 0], "bias": bias}, (x @ v.T,))
+
+    assert (layer(x) - of_batch(x)).norm() > 1
+    x = whitened(x)
+    assert_equal_forward_and_back(layer(x), of_batch(x), (v, g, bias))
+
+
+def test_weight_norm_is_rms_norm_of_the_weights_of_each_output():
+    layer, (_, g, v) = on_weight(norms.weight_norm, nn.Conv2d(3, 6, 2))
+    rms = norms.RMSNorm((3, 2, 2), eps=0.0, elementwise_affine=False)
+    assert_equal_forward_and_back(layer.weight, g * rms(v) / 12**0.5, (v, g))
+
+
+def test_weight_norm_of_rows_is_weight_norm_of_the_columns_of_the_transposed_matrix():
+    layer, (_, g, v) = on_weight(norms.weight_norm, nn.Linear(5, 6))
+    other, _ = on_weight(norms.weight_norm, nn.Linear(6, 5), dim=1)
+    state = {"original0": g.T, "original1": v.T}
+    w = torch.func.functional_call(other.parametrizations.weight, state, ())
+    assert_equal_forward_and_back(layer.weight, w.T, (v, g))
+
+
+@pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm"])
+def test_batch_norm_undoes_the_norm_of_the_weight_before_it(norm):
+    """It does not see the length of a weight: the matrix learns as it would alone."""
+    layer, _ = on_weight(getattr(norms, norm), nn.Linear(5, 6))
+    _ = layer.weight  # the vectors are now those of this matrix
+    layer.eval()
+    batch = norms.BatchNorm1d(6, eps=1e-14, dtype=F64)
+    x = torch.randn(40, 5, dtype=F64)
+    stored = layer.parametrizations.weight
+    if norm == "weight_norm":
+        stored.original0.data.abs_()  # a negative length would turn the sign of what follows
+        matrix = stored.original1
+    else:
+        matrix = stored.original
+    assert_equal_forward_and_back(batch(layer(x)), batch(x @ matrix.T), (matrix,))
+
+
+def test_spectral_norm_of_one_output_is_weight_norm_of_length_1():
+    spectral, (_, w) = on_weight(norms.spectral_norm, nn.Conv1d(3, 1, 2))
+    weight, _ = on_weight(norms.weight_norm, nn.Conv1d(3, 1, 2))
+    state = {"original0": torch.ones(1, 1, 1, dtype=F64), "original1": w}
+    other = torch.func.functional_call(weight.parametrizations.weight, state, ())
+    assert_equal_forward_and_back(spectral.weight, other, (w,))
+
+
+def test_spectral_norm_of_a_vector_is_that_of_a_matrix_of_one_column():
+    of_vector, (_, bias) = on_weight(norms.spectral_norm, nn.Linear(3, 4), name="bias")
+    of_matrix, _ = on_weight(norms.spectral_norm, nn.Linear(1, 4))
+    state = {"original": bias[:, None], **dict(of_matrix.parametrizations.weight.named_buffers())}
+    w = torch.func.functional_call(of_matrix.parametrizations.weight, state, ())
+    assert_equal_forward_and_back(of_vector.bias, w[:, 0], (bias,))
+
+
+def test_at_rank_one_spectral_norm_is_weight_norm_of_the_whole_matrix():
+    """The largest singular value is then the length of all weights, and moves as it does."""
+    spectral, (_, w) = on_weight(norms.spectral_norm, nn.Linear(5, 6))
+    whole, _ = on_weight(norms.weight_norm, nn.Linear(5, 6), dim=None)
+    with torch.no_grad():
+        w.copy_(torch.outer(torch.randn(6, dtype=F64), torch.randn(5, dtype=F64)))
+    state = {"original0": torch.ones((), dtype=F64), "original1": w}
+    other = torch.func.functional_call(whole.parametrizations.weight, state, ())
+    assert_equal_forward_and_back(spectral.weight, other, (w,))
+
+
+def test_a_norm_on_the_weight_folds_into_the_layer():
+    """As batch norm in evaluation does, and here nothing else is needed, such as a batch."""
+    for norm in (norms.weight_norm, norms.spectral_norm):
+        layer, _ = on_weight(norm, nn.Conv2d(3, 4, 3))
+        x = torch.randn(2, 3, 5, 5, dtype=F64)
+        y = layer.eval()(x)
+        folded = parametrize.remove_parametrizations(layer, "weight")
+        assert type(folded) is nn.Conv2d
+        assert torch.equal(folded(x), y)

@@ -106,7 +106,8 @@ def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=No
     (:math:`w`) whenever it is read. In training each reading improves the guess of the singular
     vectors, ``module.parametrizations.weight[0]._u`` and ``._v``; in evaluation they stay, and
     two readings are equal. They start with 15 iterations from random vectors. An assignment,
-    ``module.weight = w``, sets what is divided. A vector is divided by its length. A stand-in for
+    ``module.weight = w``, sets what is divided, and leaves the vectors, which then need some
+    readings in training. A vector is divided by its length. A stand-in for
     ``torch.nn.utils.parametrizations.spectral_norm``.
 
     Args:
