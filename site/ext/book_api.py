@@ -24,6 +24,15 @@ def modules(app, experiments: bool) -> list[str]:
     return names
 
 
+def modules_keep_their_names(app):
+    """Find a module under its name, though its package hands on a function that has the same."""
+    found = app.env.autoapi_all_objects
+    for name, module in app.env.autoapi_objects.items():
+        found[name] = module
+        if parent := found.get(name.rpartition(".")[0]):
+            parent.children = [child for child in parent.children if child.id != name]
+
+
 def section(app, name: str) -> str:
     # A package's own page text is its docstring: its names are documented in the module they come from.
     is_package = Path(package(app).parent, *name.split(".")).is_dir()
@@ -68,6 +77,7 @@ def resolve(app, env, node, contnode):
 
 
 def setup(app):
+    app.connect("builder-inited", modules_keep_their_names, priority=900)  # after autoapi's own
     app.connect("source-read", fill)
     app.connect("autodoc-skip-member", skip)
     app.connect("missing-reference", resolve)

@@ -97,7 +97,7 @@ def lengths(g, v):
 
 
 def row_vector(u, w, name):
-    """Return a vector with a number for each row of the matrix ``w`` (out, *)."""
+    """Return a vector with a number for each row of ``w``, taken as a matrix."""
     u = floating_array(u, name)
     if not w.ndim:
         raise ValueError("w is a single number; expected an axis of outputs: w.reshape(1)")
