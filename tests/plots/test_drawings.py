@@ -202,6 +202,29 @@ def test_ink_is_dark_and_light_is_light(ink):
     assert values == pytest.approx([1, 0.8, 0] if ink else [0, 0.2, 1], abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("kind", "strip", "rows"), [("weight", "g", [1]), ("spectral", "", range(4))]
+)
+def test_a_weight_sheet_fills_what_shares_a_statistic_and_has_a_parameter_a_row(kind, strip, rows):
+    plots.weight_sheet(kind, *[strip] * bool(strip))
+    ax, step, color = drawn(), 1 + 0.7 / 3, NORM_STYLES[kind]["color"]
+    filled = [xy for xy, look, opacity in cells(ax) if same_color(look, color) and opacity == 0.35]
+    places = [(round(y / step), round((x - 0.01) / step)) for x, y in filled]
+    of_rows = [(o, i) for o in rows for i in range(6 + len(strip))]
+    assert sorted(places) == of_rows
+    assert len(cells(ax)) == 4 * (6 + len(strip))
+    left, right = ax.get_xlim()
+    assert all(left <= p.get_x() <= p.get_x() + p.get_width() <= right for p in ax.patches)
+    (outline,) = (patch for patch in ax.patches if not patch.get_fill())
+    assert outline.get_center() == pytest.approx([2 * step + 0.5, step + 0.5], abs=0.02)
+    texts = boxes(ax)
+    columns, names = [f"i = {i}" for i in range(6)], [f"o = {o}" for o in range(4)]
+    assert sorted(texts) == sorted([*columns, *names, *strip])
+    assert sorted([*columns, *strip], key=lambda name: texts[name].x0) == [*columns, *strip]
+    assert_apart(texts)
+    assert_inside(texts, ax.figure.bbox)
+
+
 # --- the plane
 
 
@@ -260,3 +283,28 @@ def test_the_mean_is_taken_out_of_values_and_of_the_gradient():
         middle = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
         nearest = min(ends, key=lambda other: np.linalg.norm(pixels(ends[other]) - middle))
         assert nearest == name
+
+
+def test_a_step_at_right_angles_makes_v_longer_and_leaves_the_length_of_w():
+    plots.step_at_right_angles()
+    ax, color = drawn(), NORM_STYLES["weight"]["color"]
+    v, new, raw, across = np.array(arrows(ax))
+    (old_length, new_length), step = np.hypot(*np.array([v, new])[:, 2:].T), across[2:] - across[:2]
+    assert np.allclose([v[:2], new[:2], raw[:2], across[:2]], [[0, 0], [0, 0], v[2:], v[2:]])
+    assert np.allclose(across[2:], new[2:])
+    assert step @ v[2:] == pytest.approx(0)
+    assert new_length**2 == pytest.approx(old_length**2 + step @ step)
+    along = raw[2:] - across[2:]  # what the projection takes out lies along v
+    assert np.linalg.det([along, v[2:]]) == pytest.approx(0)
+    (lost,) = lines_of(ax, ACCENT)
+    assert np.allclose(lost.get_xydata(), [across[2:], raw[2:]])
+    (circle,), (of_w, w, new_w) = lines_of(ax, AXIS), lines_of(ax, color)
+    assert np.linalg.norm(circle.get_xydata(), axis=1) == pytest.approx(old_length)
+    assert np.linalg.norm(of_w.get_xydata(), axis=1) == pytest.approx(1)
+    for point, arrow in ((w, v), (new_w, new)):  # w has the direction of v and a length of its own
+        ((x, y),) = point.get_xydata()
+        assert [x, y] == pytest.approx(arrow[2:] / np.hypot(*arrow[2:]))
+    places = boxes(ax)
+    assert sorted(places) == sorted(["v", "new v", "−dv", "−dw", "w", "new w"])
+    assert_apart(places)
+    assert_inside(places, ax.get_window_extent())

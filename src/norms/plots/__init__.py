@@ -13,6 +13,8 @@ from norms.plots.drawings import (
     jacobian_maps,
     mean_projection,
     picture_rows,
+    step_at_right_angles,
+    weight_sheet,
 )
 from norms.plots.style import NORM_STYLES, use_style
 
@@ -33,5 +35,7 @@ __all__ = [
     "panels",
     "picture_rows",
     "signals_by_depth",
+    "step_at_right_angles",
     "use_style",
+    "weight_sheet",
 ]

@@ -15,6 +15,8 @@ __all__ = [
     "jacobian_maps",
     "mean_projection",
     "picture_rows",
+    "step_at_right_angles",
+    "weight_sheet",
 ]
 
 
@@ -228,6 +230,58 @@ def mean_projection():
     ax.set(xlim=(-2.7, 3), ylim=(-1.4, 4.1), aspect="equal", xlabel="first value")
     ax.set_ylabel("second value")
     ax.grid(visible=False)
+
+
+def weight_sheet(kind, strip=""):
+    """Draw a weight matrix, 4 outputs by 6 inputs, and which of its weights share a statistic.
+
+    Args:
+        kind: a key of SHEETS in ``norms.names``; the set is the one that it says.
+        strip: letter of the parameter that each row has; without it there is none.
+    """
+    step, element = 1 + 0.7 / 3, (1, 2)
+    _, ax = plt.subplots(figsize=(WIDTH, 2.9))
+
+    def shared(*cell):
+        parts = zip(cell, element, (SHEETS[kind]["rows"], SHEETS[kind]["columns"]), strict=True)
+        return all(width == "all" or place == of for place, of, width in parts)
+
+    index_sheet(shared, kind, element, size=1, rows="o", columns="i", strips="", ax=ax)
+    if strip:
+        left = 6 * step + 0.3
+        for o in range(4):
+            look = _tint(kind) if o == element[0] else {"fc": REST, "lw": 0}
+            ax.add_patch(Rectangle((left, o * step), 0.97, 0.97, **look))
+        ax.text(left + 0.5, -1 / 6, strip, ha="center", va="bottom", color=AXIS, fontstyle="italic")
+        ax.set_xlim(right=left + 1.1)
+
+
+def step_at_right_angles():
+    """Draw a step of the direction v of a weight: against dw, its part across v, and the longer v."""
+    _, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    v, across, along = np.array([2.0, 0.0]), np.array([0.0, 1.35]), np.array([-0.9, 0.0])
+    turn, end = np.linspace(-0.35, 0.95, 100), v + across
+    for radius, color in ((2.0, AXIS), (1.0, NORM_STYLES["weight"]["color"])):
+        ax.plot(radius * np.cos(turn), radius * np.sin(turn), "--", color=color, lw=1)
+    for arrow in (v, end):
+        _arrow(ax, (0, 0), arrow, INK)
+        ax.plot(*arrow / np.linalg.norm(arrow), "v", color=NORM_STYLES["weight"]["color"], ms=8)
+    _arrow(ax, v, v + across + along, ACCENT)
+    _arrow(ax, v, end, ACCENT, lw=3)
+    ax.plot(*zip(end, end + along, strict=True), ":", color=ACCENT, lw=1.5)
+    for text, place, offset, side in (
+        ("v", v, (6, -9), "left"),
+        ("new v", end, (6, 4), "left"),
+        ("−dv", v + across / 2, (8, 0), "left"),
+        ("−dw", v + (across + along) / 2, (-9, -4), "right"),
+        ("w", v / 2, (-4, -13), "right"),
+        ("new w", end / np.linalg.norm(end), (-8, 8), "right"),
+    ):
+        beside = {"textcoords": "offset points", "va": "center", "ha": side}
+        ax.annotate(text, place, offset, **beside)
+    ax.set(xlim=(-0.2, 3.2), ylim=(-0.7, 1.75), aspect="equal")
+    _bare(ax)
+    ax.set(xticks=[], yticks=[])
 
 
 def _tint(kind):
