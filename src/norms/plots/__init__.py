@@ -16,11 +16,14 @@ from norms.plots.drawings import (
     step_at_right_angles,
     weight_sheet,
 )
+from norms.plots.planes import point_planes
+from norms.plots.spectra import circle_and_ellipses
 from norms.plots.style import NORM_STYLES, use_style
 
 __all__ = [
     "NORM_STYLES",
     "categories",
+    "circle_and_ellipses",
     "circle_of_norms",
     "curves",
     "curves_by_rate",
@@ -34,6 +37,7 @@ __all__ = [
     "paired_and_not",
     "panels",
     "picture_rows",
+    "point_planes",
     "signals_by_depth",
     "step_at_right_angles",
     "use_style",
