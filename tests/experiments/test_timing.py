@@ -225,15 +225,21 @@ def test_the_table_has_times_and_ratios_for_each_allocator(monkeypatch, capsys):
 # The stored tables
 
 
-def test_both_tables_are_stored_with_memory_kept(monkeypatch, capsys):
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_tables_are_stored_with_memory_kept(monkeypatch, capsys, alone):
     calls = []
     monkeypatch.setattr(timing, "allocators", lambda: {"defaults": {}, "kept": {"MALLOC_X": "1"}})
     monkeypatch.setattr(timing, "in_new_process", lambda *call: calls.append(call))
-    monkeypatch.setattr("sys.argv", ["timing", "--store"])
+    monkeypatch.setattr("sys.argv", ["timing", "--store", *["--weights"] * alone])
     timing.main()
-    stored = (timing.store_step_costs, timing.store_costs)
+    stored = {
+        timing.store_step_costs: timing.STEP_COSTS,
+        timing.store_costs: timing.COSTS,
+        timing.store_weight_costs: timing.WEIGHT_COSTS,
+    }
+    stored = dict(list(stored.items())[-1:]) if alone else stored
     assert calls == [({"MALLOC_X": "1"}, store) for store in stored]
-    assert capsys.readouterr().out.splitlines() == [str(timing.STEP_COSTS), str(timing.COSTS)]
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in stored.values()]
 
 
 def test_the_table_of_a_gpu_is_stored_alone(monkeypatch, capsys):
@@ -260,7 +266,11 @@ def test_a_gpu_has_wide_tokens_in_sixteen_bits(monkeypatch):
 
 def test_a_table_that_is_not_there_is_reported_with_the_command(tmp_path):
     none, command = tmp_path / "none.csv", r"`python -m norms\.experiments\.timing --store{}`"
-    for read in (timing.cost_by_width, lambda device, path: timing.step_cost("batch", path)):
+    for read in (
+        timing.cost_by_width,
+        lambda device, path: timing.step_cost("batch", path),
+        lambda device, path: timing.weight_costs(path),
+    ):
         with pytest.raises(timing.MissingCosts, match=command.format("")):
             read("cpu", none)
     with pytest.raises(timing.MissingCosts, match=command.format(" --device cuda")):
@@ -411,3 +421,45 @@ def test_the_stored_step_costs_have_both_arms():
     assert timing.step_cost("none").tolist() == [1.0] * 5
     assert timing.step_cost("batch").shape == (5,)
     assert (timing.step_cost("batch") > 0).all()
+
+
+def test_the_costs_of_norms_on_weights_are_ratios_and_are_read_back(tmp_path, monkeypatch):
+    raced = []
+
+    def race(layers, shape, turns):
+        """The k-th layer takes k + 1 times as long, back twice that, in the r-th race r more."""
+        extra = len(raced)
+        raced.append((layers, shape, turns))
+        forward = {name: [1e-3 * (k + 1 + extra * (k > 0))] * 3 for k, name in enumerate(layers)}
+        return forward, {name: [2 * t for t in times] for name, times in forward.items()}
+
+    monkeypatch.setattr(timing, "race", race)
+    path = tmp_path / "weights.csv"
+    timing.store_weight_costs((4, 6), (1, 3), repeats=2, turns=7, path=path)
+    cases = [(b, w) for w in (4, 6) for b in (1, 3) for _ in range(2)]
+    assert [(shape, turns) for _, shape, turns in raced] == [(case, 7) for case in cases]
+    for layers, (_, width), _ in raced:
+        assert list(layers) == ["none", "weight", "spectral", "folded"]
+        assert {layer.weight.shape for layer in layers.values()} == {(width, width)}
+        kinds = [type(p[0]).__name__ for p in map(on_weight, layers.values()) if p is not None]
+        assert kinds == ["_WeightNorm", "_SpectralNorm"]
+    widths, batches, ratios = timing.weight_costs(path)
+    assert (widths, batches, list(ratios)) == ([4, 6], [1, 3], ["weight", "spectral", "folded"])
+    for forward, both in ratios.values():
+        np.testing.assert_array_equal(forward, both)
+    expected = 3.0 + np.arange(8).reshape(2, 2, 2)
+    np.testing.assert_array_equal(ratios["spectral"][0], expected)
+    assert path.read_text("utf-8").splitlines()[5].split(",")[4:] == ["1", "1", "2", "1"]
+
+
+def on_weight(layer):
+    return getattr(layer, "parametrizations", {"weight": None})["weight"]
+
+
+def test_the_stored_costs_of_norms_on_weights_are_complete():
+    widths, batches, ratios = timing.weight_costs()
+    assert (widths, batches) == ([64, 256, 1024], [1, 8, 64, 512])
+    for norm in ("weight", "spectral", "folded"):
+        for values in ratios[norm]:
+            assert values.shape == (3, 4, 5)
+            assert (values > 0).all()

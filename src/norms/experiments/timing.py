@@ -7,8 +7,9 @@ On Linux the ratios depend on the allocator: by default the C library gives larg
 the system after each use, and fetching them anew can take longer than the arithmetic, in torch's
 layers and in ours. The table has both: the allocator's defaults, and memory kept for reuse.
 
-With ``--store`` it measures, with memory kept, layer and RMS norm over widths and the price of a
-training step with batch norm, and keeps the two tables for the chapters. With ``--store --device
+With ``--store`` it measures, with memory kept, layer and RMS norm over widths, the price of a
+training step with batch norm, and that of norms on a weight over widths and batches, and keeps the
+three tables for the chapters. ``--store --weights`` measures the last alone. With ``--store --device
 cuda`` it measures layer and RMS norm over widths on a GPU, in bfloat16, and keeps that table.
 """
 
@@ -29,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 import norms
 
@@ -45,11 +47,14 @@ __all__ = [
     "store_costs",
     "store_gpu_costs",
     "store_step_costs",
+    "store_weight_costs",
+    "weight_costs",
 ]
 
 COSTS = Path(__file__).with_name("results") / "cost-by-width.csv"
 GPU_COSTS = COSTS.with_name("cost-by-width-cuda.csv")
 STEP_COSTS = COSTS.with_name("step-costs.csv")
+WEIGHT_COSTS = COSTS.with_name("weight-costs.csv")
 
 # What glibc reads when a process starts: no block is too large to be kept, and nothing is given back.
 KEPT = {"MALLOC_MMAP_THRESHOLD_": str(4 * 2**30), "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30)}
@@ -402,6 +407,65 @@ def step_cost(name, path=STEP_COSTS):
     return np.array(ratios)
 
 
+def store_weight_costs(
+    widths=(64, 256, 1024), batches=(1, 8, 64, 512), repeats=5, turns=20, path=WEIGHT_COSTS
+):
+    """Time a square linear layer: plain, with weight norm, with spectral norm, and folded; store.
+
+    Forward and back, the gradients of input and weight included.
+
+    Args:
+        widths: numbers of features.
+        batches: numbers of samples.
+        repeats: how many medians are taken.
+        turns: of each median.
+        path: of the table.
+    """
+    lines = []
+    for width in widths:
+        for batch in batches:
+            layers = {
+                "none": nn.Linear(width, width),
+                "weight": norms.weight_norm(nn.Linear(width, width)),
+                "spectral": norms.spectral_norm(nn.Linear(width, width)),
+                "folded": norms.spectral_norm(nn.Linear(width, width)),
+            }
+            parametrize.remove_parametrizations(layers["folded"], "weight")
+            for repeat in range(repeats):
+                forward, both = race(layers, (batch, width), turns)
+                for name in layers:
+                    pair = (forward, both)
+                    measured = [_median_and_ratio(t[name], t["none"]) for t in pair]
+                    cells = [f"{value:.4g}" for pair in measured for value in pair]
+                    lines.append([name, width, batch, repeat, *cells])
+    columns = ["norm", "width", "batch", "repeat", "forward", "forward_ratio", "both", "both_ratio"]
+    what = f"square linear layers, milliseconds, median of {turns}, and ratios to no norm"
+    _store(path, what, columns, lines)
+
+
+def weight_costs(path=WEIGHT_COSTS):
+    """Read how many times as long a linear layer takes with a norm on its weight.
+
+    Returns:
+        ``widths, batches, ratios``: W widths, B batches, and a dictionary from "weight",
+        "spectral" or "folded" to a pair of arrays (W, B, repeats): of the forward without
+        gradients, in training mode, and of forward and back.
+
+    Raises:
+        MissingCosts: there is no table.
+    """
+    rows = _read(path)
+    sizes = [sorted({int(row[name]) for row in rows}) for name in ("width", "batch")]
+    ratios = {}
+    for norm in dict.fromkeys(row["norm"] for row in rows if row["norm"] != "none"):
+        pair = []
+        for column in ("forward_ratio", "both_ratio"):
+            values = [float(row[column]) for row in rows if row["norm"] == norm]
+            pair.append(np.array(values).reshape(*map(len, sizes), -1))
+        ratios[norm] = tuple(pair)
+    return *sizes, ratios
+
+
 def _command(device):
     return "python -m norms.experiments.timing --store" + " --device cuda" * (device == "cuda")
 
@@ -439,6 +503,7 @@ def main():
     parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--store", action="store_true", help="measure for the chapters, and store")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of --store")
+    parser.add_argument("--weights", action="store_true", help="of --store: norms on weights alone")
     parser.add_argument("--turns", type=int, default=100)
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not arguments.store:
@@ -450,7 +515,9 @@ def main():
         return
     if arguments.store:
         *_, environment = settings.values()  # the last: memory is kept, where that can be set
-        for store, path in ((store_step_costs, STEP_COSTS), (store_costs, COSTS)):
+        tables = [] if arguments.weights else [(store_step_costs, STEP_COSTS), (store_costs, COSTS)]
+        tables.append((store_weight_costs, WEIGHT_COSTS))
+        for store, path in tables:
             in_new_process(environment, store)
             print(path)
         return
