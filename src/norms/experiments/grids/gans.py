@@ -1,0 +1,92 @@
+"""GANs: what is found on spectral norm's page about critics, with the bounds.
+
+What is trained stands in :mod:`norms.experiments.gans`.
+"""
+
+from norms.experiments.claims import Claim, above, below, between, null
+
+__all__ = ["FINDINGS"]
+
+ALL = ("none", "spectral", "weight", "clipping", "penalty", "orthonormal")
+
+FINDINGS = {
+    "ring covered": Claim(
+        "Five things done to the critic let the generator cover more of the ring",
+        arms=ALL,
+        seeds=10,
+        effect="spectral",
+        unit="points of the ring more than with nothing done to the critic",
+        quantities={
+            "spectral": "share of the ring covered with spectral norm less that with none, each at "
+            "its best setting, in points",
+            "weight": "the same for weight norm",
+            "clipping": "the same for clipped weights",
+            "penalty": "the same for the gradient penalty",
+            "orthonormal": "the same for the orthonormal regularizer",
+            "lead": "share covered with spectral norm less that with weight norm",
+        },
+        bounds={
+            "holds": {
+                "spectral": above(15),
+                "weight": above(15),
+                "clipping": above(8),
+                "penalty": above(12),
+                "orthonormal": above(10),
+                "lead": below(8),
+            }
+        },
+    ),
+    "spectrum of the critic": Claim(
+        "Spectral norm leaves more long directions than weight norm or clipping, fewer than the regularizer",
+        arms=ALL,
+        seeds=10,
+        effect="spectral",
+        unit="directions about as long as the first, of 48",
+        quantities={
+            "spectral": "stable rank of the critic's middle weight with spectral norm",
+            "none": "the same with none",
+            "weight": "the same with weight norm",
+            "clipping": "the same with clipped weights",
+            "orthonormal": "the same with the orthonormal regularizer",
+            "steeper": "steepest place of the critic among the samples with none, over that with "
+            "spectral norm",
+        },
+        bounds={
+            "holds": {
+                "spectral": between(7.5, 20),
+                "none": below(6.5),
+                "weight": below(5),
+                "clipping": below(5),
+                "orthonormal": above(30),
+                "steeper": above(4),
+            }
+        },
+    ),
+    "momentum of the critic": Claim(
+        "With a momentum of 0.9 spectral norm covers less of the ring than none",
+        arms=("none", "spectral"),
+        seeds=10,
+        effect="spectral",
+        unit="points of the ring less than none",
+        quantities={
+            "spectral": "share of the ring covered with none less that with spectral norm, each at "
+            "its best setting with a momentum of 0.9, in points",
+            "none": "share covered with none and a momentum of 0 less that with 0.9, each at its best",
+        },
+        bounds={"holds": {"spectral": above(0), "none": above(2)}},
+    ),
+    "window of the critic": Claim(
+        "Averaged over five learning rates, spectral norm is ahead of none and level with weight norm",
+        arms=("none", "spectral", "weight", "clipping"),
+        seeds=5,
+        effect="none",
+        unit="points of the ring more than none, mean over rates from 0.001 to 0.1",
+        quantities={
+            "none": "share of the ring covered with spectral norm less that with none, mean over the "
+            "five rates of the stored table, at the best strength and a momentum of 0, in points",
+            "clipping": "the same against clipped weights",
+            "weight": "the same against weight norm",
+        },
+        bounds={"holds": {"none": above(8), "clipping": above(3), "weight": null(10)}},
+    ),
+}
