@@ -11,6 +11,8 @@ from norms.experiments.models.variants.batch_norm import (
     MicroBatchNorm2d,
     over_the_batch,
 )
+from norms.experiments.models.variants.spectral_norm import OfSingularValue
+from norms.experiments.models.variants.weight_norm import weight_norm_of_copies
 from norms.moments import StandardizeAffine
 
 __all__ = [
@@ -94,6 +96,8 @@ NORMS = {
     "rms": {"features": GainPerCopy(RMSNorm), "maps": _rms_of_maps},
     "instance": {"maps": _maps_by_themselves},
     "group": {"maps": _groups_of_maps},
+    "weight": {"weight": weight_norm_of_copies},
+    "spectral": {"weight": OfSingularValue},
 }
 
 
