@@ -19,7 +19,6 @@ from norms.experiments.gans import (
     Digits,
     Perceptron,
     Ring,
-    Run,
     Setting,
     chosen,
     frechet,
@@ -292,6 +291,15 @@ def test_slopes_are_the_lengths_of_gradients():
     assert not points.requires_grad
 
 
+def test_a_field_is_what_the_critic_says_of_every_place():
+    net = critic("spectral")
+    found = gans.field(net, half=2.0, size=5)
+    assert found.shape == (3, 5, 5)
+    for row, column, place in ((0, 0, (-2, -2)), (0, 4, (2, -2)), (3, 1, (-1, 1))):
+        said = net(torch.tensor(place).float().expand(3, 1, 2)).sigmoid()[:, 0, 0]
+        assert_close(found[:, row, column], said)
+
+
 # --- The turns
 
 
@@ -526,20 +534,3 @@ def test_the_best_settings_are_trained_again(tmp_path, monkeypatch):
     assert runs["none"].settings == [Setting(1e-2, 0.9)]
     expected = play(SmallRing(), "none", [Setting(1e-2, 0.9)], [0, 1], count=30)
     assert_close(runs["none"].last, expected.last)
-
-
-@pytest.mark.parametrize("name", GAMES)
-def test_stored_tables_are_fresh_and_whole(name):
-    assert not gans.stale(name), f"run `python -m norms.experiments.gans {name}`"
-    found, rates = results(name), GAMES[name]().rates
-    assert list(found) == list(ARMS)
-    for arm, scores in found.items():
-        expected = {Setting(r, m, s) for r in rates for m in gans.MOMENTA for s in ARMS[arm]}
-        assert set(scores) == expected
-        assert {len(values) for values in scores.values()} == {len(sweep.SEEDS)}
-    assert set(chosen(name)) == set(ARMS)
-
-
-def test_a_run_can_be_cut_down():
-    run = Run([Setting(1e-3)], [1], torch.zeros(1, 1, 1))
-    assert replace(run, critic=None).score.shape == (1, 1)

@@ -42,6 +42,7 @@ __all__ = [
     "Setting",
     "by_rate",
     "chosen",
+    "field",
     "frechet",
     "main",
     "play",
@@ -462,6 +463,21 @@ def slopes(critic, points):
     return torch.autograd.grad(critic(points).sum(), points)[0].norm(dim=-1)
 
 
+def field(critic, half=3.0, size=60):
+    """Return how surely a critic takes each place of the plane for real: (R, size, size) in [0, 1].
+
+    Args:
+        critic: of two inputs.
+        half: the plane reaches from ``-half`` to ``half``; the first row is its lowest.
+        size: places in each direction.
+    """
+    line = torch.linspace(-half, half, size)
+    places = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)
+    with torch.no_grad():
+        taken = critic(places.expand(len(critic.strength), -1, -1)).sigmoid()
+    return taken[..., 0].unflatten(1, (size, size))
+
+
 # --- The stored tables
 
 
@@ -640,4 +656,6 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    from norms.experiments import gans  # where worker processes find the games
+
+    gans.main()
