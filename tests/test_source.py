@@ -22,11 +22,6 @@ WANTED = {
         "nn.RMSNorm": "what ours is compared with",
     },
     "experiments/training.py": {"nn.LayerNorm": "a model of torch, in which layers are exchanged"},
-    "experiments/probes/layers.py": {
-        "torch.nn.utils.parametrizations": "until weight and spectral norm are written here",
-        "parametrizations.weight_norm": "until it is written here",
-        "parametrizations.spectral_norm": "until it is written here",
-    },
 }
 
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from norms.experiments.claims import Claim
+from norms.experiments.claims import Claim, above, below, between, exactly, null
 from norms.experiments.data import fashion, sonnets
 from norms.experiments.models import CNN, MLP, NORMS, Transformer
 from norms.experiments.models.variants.weight_norm import (
@@ -97,9 +97,66 @@ CLAIMS = {
     "WN+1": Claim("Weight norm costs nothing at inference"),
     "WN+2": Claim("Weight norm works on streams and in reinforcement learning"),
     "WN+3": Claim("Weight norm complements other norms"),
-    "WN-1": Claim("The scale of the weights may drift, and the learning rate must follow"),
+    "WN-1": Claim(
+        "The scale of the weights may drift, and the learning rate must follow",
+        arms=("w, no norm", "v", "g", "v and g", "descent, weight", "descent, none"),
+        seeds=10,
+        effect="wider",
+        unit="decades more of rates that work for v than for the weights of a plain net",
+        quantities={
+            "wider": "decades of rates that work for v, less those for the weights of a plain net; "
+            "a rate works if half of the test images are right at the end, up to 300 times 0.1",
+            "length": "decades of rates that work for g, less those for v",
+            "both": "decades of rates that work for v and g together, less those for plain weights",
+            "together": "the same where one rate is for all parameters, up to 1",
+            "best": "accuracy at the best rate for all, less that of the plain net at its own (points)",
+        },
+        bounds={
+            "holds": {"wider": below(0), "best": below(-1)},
+            "half-true": {
+                "wider": above(1),
+                "length": below(-0.1),
+                "both": null(0.75),
+                "together": null(0.5),
+                "best": null(1),
+            },
+            "contradicted": {"wider": above(1), "length": above(0), "together": above(0.5)},
+        },
+        condition={
+            "half-true": "The length of v does drift, and that makes v's learning rate easy: it works "
+            "over {wider.mean:.1f} decades more than that of plain weights. It is g that no drift "
+            "protects. With one rate for all parameters, by plain descent, the range of rates and "
+            "the best accuracy are those of a net without a norm. Fully connected, three layers, "
+            "300 updates at most.",
+        },
+        paper_for="Salimans and Kingma 2016, section 2.1: robust to the learning rate",
+    ),
     "WN-2": Claim("Adaptive optimizers make weight norm's benefit vanish"),
     "WN-3": Claim("Weight norm helps less in very deep Transformers"),
 }
 
-FINDINGS = {}
+FINDINGS = {
+    "growth of v": Claim(
+        "Plain descent makes v longer by Pythagoras, momentum by more; Adam and decay also shorten it",
+        arms=("descent", "momentum", "Adam", "decay"),
+        seeds=10,
+        effect="momentum",
+        unit="times the sum of the squared steps",
+        quantities={
+            "descent": "growth of the squared length of v over the sum of the squared steps, descent",
+            "momentum": "the same with momentum 0.9; theory: 19",
+            "shorter": "share of updates that shorten the v of a unit, descent and momentum",
+            "adam": "the same with Adam",
+            "decay": "the same with descent and weight decay",
+        },
+        bounds={
+            "holds": {
+                "descent": between(0.99, 1.01),
+                "momentum": between(17, 20),
+                "shorter": exactly(0),
+                "adam": above(0.1),
+                "decay": above(0.9),
+            }
+        },
+    ),
+}

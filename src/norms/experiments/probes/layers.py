@@ -4,7 +4,6 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
 
 import norms
 from norms.experiments.evaluation import cross_entropy
@@ -75,8 +74,6 @@ def rotations(model, updates):
 def norms_after_linear(x, weight):
     """Return the outputs of five norms behind a linear layer, without gain, shift and epsilon.
 
-    Weight and spectral norm are torch's own parametrizations.
-
     Args:
         x: inputs (N, D), in float64.
         weight: W, (H, D).
@@ -89,9 +86,9 @@ def norms_after_linear(x, weight):
     linear = [nn.Linear(x.shape[1], units, bias=False, **like) for _ in range(2)]
     for layer in linear:
         layer.weight.data = weight.clone()
-    by_length = parametrizations.weight_norm(linear[0])
+    by_length = norms.weight_norm(linear[0])
     by_length.parametrizations.weight.original0.data.fill_(1)  # g
-    by_singular_value = parametrizations.spectral_norm(linear[1], n_power_iterations=500)
+    by_singular_value = norms.spectral_norm(linear[1], n_power_iterations=500)
     with torch.no_grad():
         return {
             "batch": norms.BatchNorm1d(units, eps=1e-14, **like)(sums),
