@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from norms.experiments.probes.rounds import cold_and_warm, settle
+from norms.experiments.probes.rounds import cold_and_warm, settle, signal_behind
 from norms.spectral_norm import spectral_norm_backward
 
 
@@ -70,3 +70,17 @@ def test_the_late_steps_count_and_the_rate_is_that_of_a_step():
     settle(lambda dy, cache: again.append(cache[3]) or dy, 1, [2], steps=16, rate=0.1, size=4)
     assert again[0] == seen[0]
     assert again[1] != seen[1]
+
+
+def test_orthonormal_weights_keep_a_signal_and_a_gain_multiplies_it():
+    kept = signal_behind(range(3), even=True, depth=4, size=16)
+    assert kept == pytest.approx(1, abs=0.05)  # the size of 16 * 500 normal numbers
+    assert len(set(kept)) == 3
+    assert signal_behind(range(3), gain=3, even=True, depth=4, size=16) == pytest.approx(81 * kept)
+
+
+def test_a_random_square_weight_of_norm_1_keeps_about_half():
+    """The semicircle: squares of singular values are a quarter of the first one's on average."""
+    one, two = (signal_behind(range(4), depth=depth, size=200) for depth in (1, 2))
+    assert one == pytest.approx(0.5, abs=0.05)
+    assert two == pytest.approx(0.25, abs=0.05)

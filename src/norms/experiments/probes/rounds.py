@@ -1,10 +1,11 @@
-"""Power iteration from a cold and from a warm start, and what a gradient without sigma does."""
+"""Power iteration cold and warm, a gradient without sigma, and what is left behind linear layers."""
 
 import numpy as np
+import torch
 
 from norms.spectral_norm import spectral_norm_forward
 
-__all__ = ["cold_and_warm", "settle"]
+__all__ = ["cold_and_warm", "settle", "signal_behind"]
 
 
 def cold_and_warm(seeds, rounds=100, size=64, change=0.01):
@@ -68,3 +69,26 @@ def settle(backward, scale, seeds, steps=400, rate=0.1, size=8):
             w = w - rate * backward(gradient, cache)
         ends.append(np.mean(seen[-steps // 8 :], axis=0))
     return tuple(np.array(ends).T)
+
+
+def signal_behind(seeds, gain=1.0, even=False, depth=10, size=64):
+    """Return how much of a random signal is left behind linear layers with spectral norm, (S,).
+
+    Args:
+        seeds: S integers, each of a signal and of the weights.
+        gain: by which every normed weight is multiplied.
+        even: whether the weights are orthonormal, so that all singular values are equal; else they
+            are normal numbers.
+        depth: number of the layers.
+        size: of the square weights.
+    """
+    left = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(size, 500, generator=generator)
+        for _ in range(depth):
+            w = torch.randn(size, size, generator=generator)
+            w = torch.linalg.qr(w)[0] if even else w
+            x = gain * w / torch.linalg.matrix_norm(w, 2) @ x
+        left.append(x.square().mean().sqrt().item())
+    return np.array(left)
