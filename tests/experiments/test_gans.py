@@ -446,8 +446,8 @@ def test_a_gan_learns_the_ring():
 def small(monkeypatch, tmp_path):
     """A game of a moment with two arms, run and stored: its folder."""
     monkeypatch.setitem(GAMES, "small", SmallRing)
-    monkeypatch.setattr(gans, "ARMS", {"none": (1.0,), "clipping": (0.1, 0.3)})
-    monkeypatch.setattr(gans, "MOMENTA", (0.0, 0.5))
+    monkeypatch.setattr(SmallRing, "strengths", {"none": 1.0, "clipping": 0.3})
+    monkeypatch.setattr(SmallRing, "momenta", (0.0, 0.5))
     store("small", seeds=[100, 101], folder=tmp_path, processes=1)
     return tmp_path
 
@@ -455,12 +455,32 @@ def small(monkeypatch, tmp_path):
 def test_a_table_has_every_setting_of_every_arm(small):
     found = results("small", small)
     assert list(found) == ["none", "clipping"]
-    assert len(found["clipping"]) == 2 * 2 * 3
+    assert [len(scores) for scores in found.values()] == [2 * 3, 2 * 3]
     assert all(len(values) == 2 for scores in found.values() for values in scores.values())
     setting = Setting(1e-2, 0.5, 0.3)
     run = play(SmallRing(), "clipping", [setting], [100, 101], part="validation")
     assert found["clipping"][setting] == pytest.approx(run.score[0].tolist(), rel=1e-3, abs=1e-6)
-    assert not list(small.glob("*.new"))
+    assert [path.name for path in small.iterdir()] == ["small.csv"]
+
+
+def test_a_table_goes_on_where_it_was_interrupted(small, monkeypatch):
+    path = small / "small.csv"
+    whole, tried, rows = path.read_text().splitlines(True), [], gans._rows
+    assert len(whole) == 4 + 4 * 3 * 2
+
+    def counted(name, *task):
+        tried.append(task[:2])
+        return rows(name, *task)
+
+    monkeypatch.setattr(gans, "_rows", counted)
+    (small / "small.csv.part").write_text("".join(whole[:4] + whole[4:19]))  # two tasks and a half
+    path.unlink()
+    store("small", seeds=[100, 101], folder=small, processes=1)
+    assert tried == [("clipping", 0.0), ("clipping", 0.5)]
+    assert path.read_text().splitlines(True) == whole
+    (small / "small.csv.part").write_text("".join(whole[:4]).replace("arms ", "arms x"))
+    store("small", seeds=[100, 101], folder=small, processes=1)
+    assert len(tried) == 6
 
 
 def test_a_table_says_what_it_was_made_from(small):
