@@ -205,7 +205,7 @@ CLAIMS = {
             "contradicted": {"fall": above(1.25)},
         },
         condition={
-            "holds if": "to drift means to shrink, for none can pass the first. With a gain of 1 "
+            "holds if": "to drift is to shrink: no other can exceed the first. With a gain of 1 "
             "the stable rank fell to {fall.mean:.2f} of its start, and a signal shrank to "
             "{vanish.mean:.4f} in ten linear layers; with a gain of 2 the rank did not fall. "
             "Without a norm and with weight norm the others are as free; a penalty holds all."
