@@ -94,9 +94,100 @@ RATES = {
 }
 
 CLAIMS = {
-    "WN+1": Claim("Weight norm costs nothing at inference"),
-    "WN+2": Claim("Weight norm works on streams and in reinforcement learning"),
-    "WN+3": Claim("Weight norm complements other norms"),
+    "WN+1": Claim(
+        "Weight norm costs nothing at inference",
+        arms=("weight", "batch", "spectral", "layer", "rms", "instance", "group"),
+        effect="moved",
+        unit="is how far folding moves an output of size 1",
+        quantities={
+            "moved": "largest change of an output when g and v are folded into one weight",
+            "left": "tensors that are left besides weight and bias",
+            "affine": "largest bend of weight, spectral and batch norm in evaluation mode",
+            "others": "smallest bend of layer, RMS, instance and group norm",
+        },
+        bounds={
+            "proved": {
+                "moved": below(1e-6),
+                "left": exactly(0),
+                "affine": below(1e-4),
+                "others": above(0.1),
+            },
+            "contradicted": {"moved": above(1e-3)},
+        },
+        condition={
+            "proved": "Once folded. Batch norm in evaluation mode and spectral norm fold as well; "
+            "layer, RMS, instance and group norm do not."
+        },
+    ),
+    "WN+2": Claim(
+        "Weight norm works on streams and in reinforcement learning",
+        arms=("none", "weight", "layer", "batch"),
+        seeds=10,
+        effect="stream",
+        unit="points of accuracy more than no norm, 4,000 images one at a time",
+        quantities={
+            "stream": "late accuracy on a stream of single images, less that of no norm (points)",
+            "layer": "the same, less that of layer norm",
+            "pole": "steps that a pole stands, less those of no norm; 500 at most; twenty seeds",
+            "batch": "steps of no norm, less those of batch norm",
+        },
+        bounds={
+            "holds": {"stream": null(2), "pole": null(150), "batch": above(75)},
+            "half-true": {"stream": below(0), "batch": above(75)},
+            "contradicted": {"stream": below(-5), "pole": below(-150)},
+        },
+        condition={
+            "holds": "So does no norm, and as well: {stream.mean:.1f} points and {pole.mean:.0f} steps "
+            "are the differences. It is batch norm that fails there. Small nets; the pole is "
+            "CartPole, learned by an actor-critic in 200 updates.",
+        },
+        paper_for="Salimans and Kingma 2016, section 5.4: three of four Atari games",
+    ),
+    "WN+3": Claim(
+        "Weight norm complements other norms",
+        arms=(
+            "none",
+            "none, data",
+            "weight",
+            "weight, data",
+            "mean-only",
+            "weight + mean-only",
+            "weight + mean-only, data",
+            "batch",
+            "weight + batch",
+            "layer",
+            "weight + layer",
+        ),
+        seeds=10,
+        effect="layer",
+        unit="points of accuracy that weight norm adds to layer norm",
+        quantities={
+            "alone": "late accuracy with weight norm, less that of no norm (points)",
+            "data": "the same, both started by data",
+            "batch": "late accuracy with weight and batch norm, less that of batch norm",
+            "layer": "late accuracy with weight and layer norm, less that of layer norm",
+            "mean": "late accuracy with weight and mean-only batch norm, less that of the latter",
+            "large": "the same at the rate 1, more than three times the best of both",
+        },
+        bounds={
+            "holds": {"batch": above(0.5), "layer": above(0.5)},
+            "half-true": {
+                "alone": null(0.75),
+                "batch": null(0.75),
+                "layer": null(0.75),
+                "mean": null(0.75),
+                "large": above(15),
+            },
+            "contradicted": {"batch": null(0.75), "layer": null(0.75), "large": below(0)},
+        },
+        condition={
+            "half-true": "At the best rates it adds nothing to batch norm, where g is redundant, nor to "
+            "layer norm or mean-only batch norm: each within 0.75 points. What it adds is room: at a "
+            "rate where mean-only batch norm fails, the two together are {large.mean:.0f} points "
+            "ahead. Two convolutions, 200 updates.",
+        },
+        paper_for="Salimans and Kingma 2016, Fig. 2: with mean-only batch norm",
+    ),
     "WN-1": Claim(
         "The scale of the weights may drift, and the learning rate must follow",
         arms=("w, no norm", "v", "g", "v and g", "descent, weight", "descent, none"),
@@ -131,8 +222,73 @@ CLAIMS = {
         },
         paper_for="Salimans and Kingma 2016, section 2.1: robust to the learning rate",
     ),
-    "WN-2": Claim("Adaptive optimizers make weight norm's benefit vanish"),
-    "WN-3": Claim("Weight norm helps less in very deep Transformers"),
+    "WN-2": Claim(
+        "Adaptive optimizers make weight norm's benefit vanish",
+        arms=tuple(
+            f"{descent}, {norm}"
+            for descent in ("descent", "momentum", "adam")
+            for norm in ("none", "weight")
+        ),
+        seeds=10,
+        effect="adam_large",
+        unit="points of accuracy more than no norm, Adam at thirty times the best rate",
+        quantities={
+            "descent": "mean accuracy over the training, less that of no norm, best rates, descent",
+            "momentum": "the same with momentum 0.9",
+            "adam": "the same with Adam",
+            "descent_large": "the first at thirty times the best rate of no norm",
+            "momentum_large": "the same with momentum 0.9",
+            "adam_large": "the same with Adam",
+        },
+        bounds={
+            "holds": {"descent": above(1), "adam": null(1), "adam_large": null(5)},
+            "contradicted": {
+                "descent": null(1),
+                "momentum": null(1),
+                "adam": null(1),
+                "momentum_large": above(10),
+                "adam_large": above(10),
+            },
+            "half-true": {"descent": null(1), "adam": null(1)},
+        },
+        condition={
+            "contradicted": "At the best rates there is no benefit that could vanish: within a point "
+            "with plain descent, momentum and Adam. There is one at rates that are far too large, "
+            "and it is with momentum and with Adam that it shows.",
+            "half-true": "At the best rates there is none, with plain descent or Adam.",
+        },
+        paper_against="Salimans and Kingma 2016: faster with Adam (Figs. 1, 3, 5)",
+    ),
+    "WN-3": Claim(
+        "Weight norm helps less in very deep Transformers",
+        arms=("layer", "none", "none, scaled", "weight", "weight, scaled"),
+        seeds=5,
+        effect="layer",
+        unit="nats above layer norm, branches scaled, twelve blocks",
+        quantities={
+            "layer": "loss of weight norm with scaled branches, less that of layer norm (nats)",
+            "none": "the same, less that of no norm with scaled branches",
+            "usual": "loss of weight norm with the usual start, less that of layer norm",
+            "large": "the second at the rate 0.03",
+        },
+        bounds={
+            "holds": {"layer": above(0.05), "usual": above(0.5)},
+            "half-true": {
+                "layer": below(0.05),
+                "none": null(0.05),
+                "usual": above(0.5),
+                "large": below(-0.5),
+            },
+            "contradicted": {"layer": below(0.05), "usual": below(0.05)},
+        },
+        condition={
+            "half-true": "With the usual start it does not train twelve blocks, and layer norm does. "
+            "With branches that start scaled it ends as low as no norm and {layer.mean:.2f} nats from "
+            "layer norm (negative is better), and it stands a rate at which no norm fails. Width 32, "
+            "100 updates.",
+        },
+        paper_against="Gitman and Ginsburg 2017: worse than batch norm in a ResNet-50",
+    ),
 }
 
 FINDINGS = {
