@@ -293,4 +293,29 @@ FINDINGS = {
             }
         },
     ),
+    "learned gain": Claim(
+        "In a small Transformer a learned gain over sigma ends near layer norm, with a flatter attention",
+        arms=("none", "none, scaled", "layer, pre", "spectral, learned"),
+        seeds=5,
+        effect="layer",
+        unit="nats above layer norm",
+        quantities={
+            "plain": "loss without a norm less that with the learned gain (nats)",
+            "scaled": "loss with the learned gain less that with scaled branches (nats)",
+            "layer": "the same less that with layer norm (nats)",
+            "large": "loss with scaled branches less that with the learned gain at the rate 0.03 "
+            "of the stored grid (nats)",
+            "entropy": "entropy of the attention with the learned gain less that with layer norm "
+            "(nats)",
+        },
+        bounds={
+            "holds": {
+                "plain": above(0),
+                "scaled": null(0.1),
+                "layer": null(0.1),
+                "large": above(0.5),
+                "entropy": above(0.3),
+            }
+        },
+    ),
 }
