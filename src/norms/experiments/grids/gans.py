@@ -32,7 +32,7 @@ FINDINGS = {
                 "clipping": above(8),
                 "penalty": above(12),
                 "orthonormal": above(10),
-                "lead": below(8),
+                "lead": below(10),
             }
         },
     ),
