@@ -60,7 +60,7 @@ from chapter_checks import (
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from norms.experiments import grids, provenance, sweep
+from norms.experiments import gans, grids, provenance, sweep
 from norms.experiments.grids import CLAIMS, FINDINGS
 
 PAGES = sorted(CHAPTERS.glob("*.ipynb"))
@@ -114,6 +114,7 @@ def test_every_finding_is_asserted_or_tried_on_one_page():
 
 def test_every_stored_arm_is_shown():
     tables = {grid: sweep.table(grid) for grid in grids.GRIDS}
+    tables |= {name: gans.table(name) for name in gans.GAMES}
     complaints = not_shown([read(path) for path in PAGES], tables)
     assert not complaints, "\n".join(complaints)
 

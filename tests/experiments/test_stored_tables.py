@@ -1,10 +1,11 @@
 """The tables in the package were made from today's arms, seeds and code."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from norms.experiments import grids, repeats, sweep, timing
+from norms.experiments import gans, grids, repeats, sweep, timing
 
 
 @pytest.mark.parametrize("grid", grids.GRIDS)
@@ -37,10 +38,21 @@ def test_stored_repeats_are_fresh_and_of_the_seeds_of_the_claim(cell):
     assert effect.n == grids.CLAIMS[cell].seeds
 
 
+@pytest.mark.parametrize("name", gans.GAMES)
+def test_stored_games_are_fresh_and_of_all_settings(name):
+    assert not gans.stale(name), f"run `python -m norms.experiments.gans {name}`"
+    found, game = gans.results(name), gans.GAMES[name]()
+    assert list(found) == list(game.strengths) == list(gans.chosen(name))
+    for arm, scores in found.items():
+        wanted = product(game.rates, game.momenta, [game.strengths[arm]])
+        assert set(scores) == {gans.Setting(*values) for values in wanted}
+        assert {len(values) for values in scores.values()} == {len(sweep.SEEDS)}
+
+
 def test_every_stored_table_belongs_to_something():
     costs = {path.stem for path in vars(timing).values() if isinstance(path, Path)}
     found = {path.stem for path in sweep.RESULTS.glob("*.csv")}
-    assert found - costs == {*grids.GRIDS, *grids.REPEATS}
+    assert found - costs == {*grids.GRIDS, *grids.REPEATS, *gans.GAMES}
 
 
 def test_the_seeds_of_the_grids_are_not_those_of_the_pages():
