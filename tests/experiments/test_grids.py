@@ -49,6 +49,8 @@ STARRED = {
     "GN+2",
     "GN+3",
     "GN-1",
+    "WN+3",
+    "WN-1",
     "SN+1",
     "SN-2",
 }  # with a figure and ten seeds, see the issues
