@@ -9,6 +9,10 @@ __all__ = ["FINDINGS"]
 
 ALL = ("none", "spectral", "weight", "clipping", "penalty", "orthonormal")
 
+# Three more bounds were stated before the run, and withdrawn after it: that spectral norm leads weight
+# norm by less than 10 points of the ring, that the critic of none is four times as steep at its
+# samples, and that a momentum of 0.9 costs none two points. On seeds 0 to 9 all held. On 1000 to 1009
+# the last two were missed, and the first was close.
 FINDINGS = {
     "ring covered": Claim(
         "Five things done to the critic let the generator cover more of the ring",
@@ -23,7 +27,6 @@ FINDINGS = {
             "clipping": "the same for clipped weights",
             "penalty": "the same for the gradient penalty",
             "orthonormal": "the same for the orthonormal regularizer",
-            "lead": "share covered with spectral norm less that with weight norm",
         },
         bounds={
             "holds": {
@@ -32,7 +35,6 @@ FINDINGS = {
                 "clipping": above(8),
                 "penalty": above(12),
                 "orthonormal": above(10),
-                "lead": below(10),
             }
         },
     ),
@@ -48,8 +50,6 @@ FINDINGS = {
             "weight": "the same with weight norm",
             "clipping": "the same with clipped weights",
             "orthonormal": "the same with the orthonormal regularizer",
-            "steeper": "steepest place of the critic among the samples with none, over that with "
-            "spectral norm",
         },
         bounds={
             "holds": {
@@ -58,7 +58,6 @@ FINDINGS = {
                 "weight": below(5),
                 "clipping": below(5),
                 "orthonormal": above(30),
-                "steeper": above(4),
             }
         },
     ),
@@ -71,9 +70,8 @@ FINDINGS = {
         quantities={
             "spectral": "share of the ring covered with none less that with spectral norm, each at "
             "its best setting with a momentum of 0.9, in points",
-            "none": "share covered with none and a momentum of 0 less that with 0.9, each at its best",
         },
-        bounds={"holds": {"spectral": above(0), "none": above(2)}},
+        bounds={"holds": {"spectral": above(0)}},
     ),
     "window of the critic": Claim(
         "Averaged over five learning rates, spectral norm is ahead of none and level with weight norm",
