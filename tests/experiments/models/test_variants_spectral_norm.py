@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
+from joblib.externals import cloudpickle
 from small_nets import F64, assert_copies_never_mix, cnn, mlp
 from torch import nn
 from torch.nn import functional as F
@@ -23,7 +25,7 @@ from norms.experiments.models.variants.spectral_norm import (
     OfSingularValue,
     as_matrices,
 )
-from norms.experiments.training import run_arms, train
+from norms.experiments.training import seeded, train
 
 LAYERS = {
     "linear": lambda: Linear(6, 4, generators_of([1, 2])),
@@ -147,15 +149,13 @@ def test_a_layer_travels_before_a_norm_sits_on_it():
     assert not parametrize.is_parametrized(sent)
 
 
-def test_trained_copies_come_back_from_the_pool():
-    data = digits()
-
-    def arm():
-        build = lambda seeds: mlp(norm="spectral", seeds=seeds)  # noqa: E731
-        return train(build, data, learning_rates=[0.1], seeds=[1, 2], steps=3, batch_size=8)
-
-    here, there = arm().model, run_arms({"a": arm, "b": arm})["b"].model
-    assert torch.equal(*(predict(model, data.test[0][:20]) for model in (here, there)))
+def test_trained_copies_come_back_from_the_pool_as_they_were():
+    data, build = digits(), partial(seeded, mlp, norm="spectral")
+    run = train(build, data, learning_rates=[0.1], seeds=[1, 2], steps=3, batch_size=8)
+    back = cloudpickle.loads(cloudpickle.dumps(run)).model  # what the pool does
+    assert torch.equal(*(predict(model, data.test[0][:20]) for model in (run.model, back)))
+    for ours, theirs in zip(run.model.buffers(), back.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 # --- rivals
