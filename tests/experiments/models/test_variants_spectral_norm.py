@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from joblib.externals import cloudpickle
 from small_nets import F64, assert_copies_never_mix, cnn, mlp
 from torch import nn
 from torch.nn import functional as F
@@ -149,10 +148,10 @@ def test_a_layer_travels_before_a_norm_sits_on_it():
     assert not parametrize.is_parametrized(sent)
 
 
-def test_trained_copies_come_back_from_the_pool_as_they_were():
+def test_trained_copies_come_back_from_another_process_as_they_were():
     data, build = digits(), partial(seeded, mlp, norm="spectral")
     run = train(build, data, learning_rates=[0.1], seeds=[1, 2], steps=3, batch_size=8)
-    back = cloudpickle.loads(cloudpickle.dumps(run)).model  # what the pool does
+    back = pickle.loads(pickle.dumps(run)).model  # what the pool does
     assert torch.equal(*(predict(model, data.test[0][:20]) for model in (run.model, back)))
     for ours, theirs in zip(run.model.buffers(), back.buffers(), strict=True):
         assert torch.equal(ours, theirs)
