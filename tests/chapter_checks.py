@@ -410,7 +410,11 @@ def begins_with_seeds(notebook):
 
 
 CLOCKS = ("perf_counter", "process_time", "monotonic", "timeit", "race", "clock_gettime")
-STORED = ("cost_by_width", "step_cost", "weight_costs")  # what norms.experiments.timing reads from a table
+STORED = (
+    "cost_by_width",
+    "step_cost",
+    "weight_costs",
+)  # what norms.experiments.timing reads from a table
 
 
 def leaves_the_clock_alone(notebook):

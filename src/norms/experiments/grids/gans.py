@@ -38,7 +38,7 @@ FINDINGS = {
             }
         },
     ),
-    "spectrum of the critic": Claim(
+    "critic spectrum": Claim(
         "Spectral norm leaves more long directions than weight norm or clipping, fewer than the regularizer",
         arms=ALL,
         seeds=10,
@@ -61,7 +61,7 @@ FINDINGS = {
             }
         },
     ),
-    "momentum of the critic": Claim(
+    "critic momentum": Claim(
         "With a momentum of 0.9 spectral norm covers less of the ring than none",
         arms=("none", "spectral"),
         seeds=10,
@@ -73,7 +73,7 @@ FINDINGS = {
         },
         bounds={"holds": {"spectral": above(0)}},
     ),
-    "window of the critic": Claim(
+    "critic window": Claim(
         "Averaged over five learning rates, spectral norm is ahead of none and level with weight norm",
         arms=("none", "spectral", "weight", "clipping"),
         seeds=5,
@@ -87,7 +87,7 @@ FINDINGS = {
         },
         bounds={"holds": {"none": above(8), "clipping": above(3), "weight": null(10)}},
     ),
-    "digits of a GAN": Claim(
+    "GAN digits": Claim(
         "Over three learning rates, digits drawn against a critic with spectral norm are nearer to real ones",
         arms=("none", "spectral", "penalty"),
         seeds=5,

@@ -37,7 +37,7 @@ def lipschitz():
     return {name: {"build": partial(seeded, net, **arm), **shared} for name, arm in nets.items()}
 
 
-def spectra():
+def held_spectra():
     """SN-2: what holds the singular values of three hidden layers, and what leaves them free."""
     shared = {"data": digits(), "steps": 300, "batch_size": 32, "optimizer": "adam"}
     net = partial(MLP, depth=3, width=64)
@@ -56,7 +56,7 @@ def spectra():
 
 
 def constant_sigma():
-    """The nets of "spectra", with a gradient that takes sigma for a constant."""
+    """The nets of "held-spectra", with a gradient that takes sigma for a constant."""
     shared = {"data": digits(), "steps": 300, "batch_size": 32, "optimizer": "adam"}
     net = partial(MLP, depth=3, width=64)
     constant = partial(_on_weights, OfSingularValue, through_sigma=False)
@@ -104,7 +104,7 @@ def sigma_reparam():
 
 GRIDS = {
     "lipschitz": lipschitz,
-    "spectra": spectra,
+    "held-spectra": held_spectra,
     "constant-sigma": constant_sigma,
     "certified": certified,
     "sigma-reparam": sigma_reparam,

@@ -59,7 +59,7 @@ def beside_other_norms():
     return grid
 
 
-def stream():
+def one_image_stream():
     """WN+2: 4,000 images, one at a time."""
     shared = {"data": fashion(), "steps": 4000, "batch_size": 1, "optimizer": "adam"}
     net = partial(MLP, depth=3, width=64, inputs=196)
@@ -84,7 +84,7 @@ GRIDS = {
     "weight-descent": weight_descent,
     "weight-adam": weight_adam,
     "beside-other-norms": beside_other_norms,
-    "stream": stream,
+    "one-image-stream": one_image_stream,
     "deep-transformer": deep_transformer,
 }
 
