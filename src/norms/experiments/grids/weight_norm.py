@@ -268,7 +268,11 @@ CLAIMS = {
         quantities={
             "layer": "loss of weight norm with scaled branches, less that of layer norm (nats)",
             "none": "the same, less that of no norm with scaled branches",
-            "usual": "loss of weight norm with the usual start, less that of layer norm",
+            # A first run on seeds 0-4 took the loss as it is: one net had diverged to thousands of
+            # nats, and the mean of five said nothing. So guessing is the worst that counts, and the
+            # seeds are new.
+            "usual": "loss of weight norm with the usual start, at most that of guessing, less that of "
+            "layer norm",
             "large": "the second at the rate 0.03",
         },
         bounds={
