@@ -20,6 +20,7 @@ WANTED = {
         "nn.InstanceNorm2d": "what ours is compared with",
         "nn.LayerNorm": "what ours is compared with",
         "nn.RMSNorm": "what ours is compared with",
+        "parametrize.remove_parametrizations": "folds ours away, as a user does",
     },
     "experiments/training.py": {"nn.LayerNorm": "a model of torch, in which layers are exchanged"},
 }
