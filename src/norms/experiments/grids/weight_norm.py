@@ -73,9 +73,9 @@ def deep_transformer():
     """WN-3: twelve blocks with no norm, weight norm or layer norm, branches scaled or not."""
     shared = {"data": sonnets(), "steps": 100, "batch_size": 8, "optimizer": "adam"}
     net = partial(Transformer, depth=12, width=32)
-    kinds = {"layer": {"norm": "layer", "placement": "pre"}}
-    for norm in ("none", "weight"):
-        kinds[norm] = {"norm": norm, "placement": "none"}
+    kinds = {}
+    for norm, placement in {"layer": "pre", "none": "none", "weight": "none"}.items():
+        kinds[norm] = {"norm": norm, "placement": placement}
         kinds[f"{norm}, scaled"] = kinds[norm] | {"branch_scale": "scaled"}
     return {name: {"build": partial(seeded, net, **kind), **shared} for name, kind in kinds.items()}
 
@@ -261,18 +261,21 @@ CLAIMS = {
     ),
     "WN-3": Claim(
         "Weight norm helps less in very deep Transformers",
-        arms=("layer", "none", "none, scaled", "weight", "weight, scaled"),
+        arms=("layer", "layer, scaled", "none", "none, scaled", "weight", "weight, scaled"),
         seeds=5,
         effect="layer",
         unit="nats above layer norm, branches scaled, twelve blocks",
         quantities={
-            "layer": "loss of weight norm with scaled branches, less that of layer norm (nats)",
+            # A reader remarked that layer norm alone had no scaled start. The rival was made stronger
+            # after the verdict had been seen, the bounds stayed.
+            "layer": "loss of weight norm with scaled branches, less that of layer norm with the start "
+            "that is better on the tuning grid (nats)",
             "none": "the same, less that of no norm with scaled branches",
             # A first run on seeds 0-4 took the loss as it is: one net had diverged to thousands of
             # nats, and the mean of five said nothing. So guessing is the worst that counts, and the
             # seeds are new.
             "usual": "loss of weight norm with the usual start, at most that of guessing, less that of "
-            "layer norm",
+            "layer norm with the usual start",
             "large": "the second at the rate 0.03",
         },
         bounds={
@@ -288,8 +291,8 @@ CLAIMS = {
         condition={
             "half-true": "With the usual start it does not train twelve blocks, and layer norm does. "
             "With branches that start scaled it ends as low as no norm and {layer.mean:.2f} nats from "
-            "layer norm (negative is better), and it stands a rate at which no norm fails. Width 32, "
-            "100 updates.",
+            "layer norm with the better of the same two starts (negative is lower), and it still "
+            "learns at a rate at which no norm fails. Width 32, 100 updates.",
         },
         paper_against="Gitman and Ginsburg 2017: worse than batch norm in a ResNet-50",
     ),
