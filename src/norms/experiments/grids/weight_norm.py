@@ -126,20 +126,32 @@ CLAIMS = {
         effect="stream",
         unit="points of accuracy more than no norm, 4,000 images one at a time",
         quantities={
-            "stream": "late accuracy on a stream of single images, less that of no norm (points)",
+            # After a first verdict (seeds 0 to 19) a reader found the grid of the pole too coarse, and that
+            # nets which learn nothing could have passed: now four rates, ten judges, two more
+            # bounds, and new seeds.
+            "learns": "late accuracy on a stream of single images (%)",
+            "stream": "the same, less that of no norm (points)",
             "layer": "the same, less that of layer norm",
-            "pole": "steps that a pole stands, less those of no norm; 500 at most; twenty seeds",
+            "stands": "steps that a pole stands, 500 at most; twenty seeds",
+            "pole": "the same, less those of no norm",
             "batch": "steps of no norm, less those of batch norm",
         },
         bounds={
-            "holds": {"stream": null(2), "pole": null(150), "batch": above(75)},
+            "holds": {
+                "learns": above(70),
+                "stream": null(2),
+                "stands": above(300),
+                "pole": null(150),
+                "batch": above(75),
+            },
             "half-true": {"stream": below(0), "batch": above(75)},
             "contradicted": {"stream": below(-5), "pole": below(-150)},
         },
         condition={
             "holds": "So does no norm, and as well: {stream.mean:.1f} points and {pole.mean:.0f} steps "
-            "are the differences. It is batch norm that fails there. Small nets; the pole is "
-            "CartPole, learned by an actor-critic in 200 updates.",
+            "are the differences (of the pole, up to 150 steps would have passed). It is batch norm "
+            "that fails there. Small nets; the pole is CartPole, learned by an actor-critic in 200 "
+            "updates.",
         },
         paper_for="Salimans and Kingma 2016, section 5.4: three of four Atari games",
     ),
@@ -167,7 +179,12 @@ CLAIMS = {
             "batch": "late accuracy with weight and batch norm, less that of batch norm",
             "layer": "late accuracy with weight and layer norm, less that of layer norm",
             "mean": "late accuracy with weight and mean-only batch norm, less that of the latter",
+            # The rate 1 was first judged with mean-only batch norm alone (seeds 0 to 9). A reader found
+            # that the room is not the same for all four; now all are judged, on new seeds.
             "large": "the same at the rate 1, more than three times the best of both",
+            "large_none": "the first at the rate 1",
+            "large_batch": "with batch norm at the rate 1",
+            "large_layer": "with layer norm at the rate 1",
         },
         bounds={
             "holds": {"batch": above(0.5), "layer": above(0.5)},
@@ -177,14 +194,18 @@ CLAIMS = {
                 "layer": null(0.75),
                 "mean": null(0.75),
                 "large": above(15),
+                "large_none": above(10),
+                "large_batch": null(3),
+                "large_layer": null(10),
             },
             "contradicted": {"batch": null(0.75), "layer": null(0.75), "large": below(0)},
         },
         condition={
             "half-true": "At the best rates it adds nothing to batch norm, where g is redundant, nor to "
-            "layer norm or mean-only batch norm: each within 0.75 points. What it adds is room: at a "
-            "rate where mean-only batch norm fails, the two together are {large.mean:.0f} points "
-            "ahead. Two convolutions, 200 updates.",
+            "layer norm or mean-only batch norm: each within 0.75 points. At a rate that is too large it "
+            "adds room beside mean-only batch norm ({large.mean:.0f} points) and beside nothing "
+            "({large_none.mean:.0f}), but not beside batch norm or layer norm. Two convolutions, 200 "
+            "updates.",
         },
         paper_for="Salimans and Kingma 2016, Fig. 2: with mean-only batch norm",
     ),
@@ -195,30 +216,37 @@ CLAIMS = {
         effect="wider",
         unit="decades more of rates that work for v than for the weights of a plain net",
         quantities={
+            # At first the order "v tolerates, g breaks" was judged, in decades at 50 % alone (seeds 0 to
+            # 9). A reader found it turned round at 70 %, and that the two break together. So that
+            # quantity is gone, "wider" must hold at 70 % too, and "both" is new; on new seeds.
             "wider": "decades of rates that work for v, less those for the weights of a plain net; "
-            "a rate works if half of the test images are right at the end, up to 300 times 0.1",
-            "length": "decades of rates that work for g, less those for v",
-            "both": "decades of rates that work for v and g together, less those for plain weights",
-            "together": "the same where one rate is for all parameters, up to 1",
+            "a rate works if half of the test images are right at the end; factors 1, 3, 10, ... 300 "
+            "on the rate 0.1",
+            "wider_70": "the same if 70 % must be right",
+            "both": "at 30 times the rate, accuracy with v or g alone fast, the worse of the two, less "
+            "that with both fast (points)",
+            "together": "decades of rates that work where one rate is for all parameters, less those "
+            "of a plain net: of 0.1, 0.3 and 1",
             "best": "accuracy at the best rate for all, less that of the plain net at its own (points)",
         },
         bounds={
             "holds": {"wider": below(0), "best": below(-1)},
             "half-true": {
                 "wider": above(1),
-                "length": below(-0.1),
-                "both": null(0.75),
+                "wider_70": above(0.25),
+                "both": above(20),
                 "together": null(0.5),
                 "best": null(1),
             },
-            "contradicted": {"wider": above(1), "length": above(0), "together": above(0.5)},
+            "contradicted": {"wider": above(1), "wider_70": above(0.25), "together": above(0.5)},
         },
         condition={
-            "half-true": "The length of v does drift, and that makes v's learning rate easy: it works "
-            "over {wider.mean:.1f} decades more than that of plain weights. It is g that no drift "
-            "protects. With one rate for all parameters, by plain descent, the range of rates and "
-            "the best accuracy are those of a net without a norm. Fully connected, three layers, "
-            "300 updates at most.",
+            "half-true": "The length of v does drift, and that makes v's learning rate easy while g keeps "
+            "a small one: it works over at least {wider.mean:.1f} decades more than that of plain "
+            "weights (the grid has half decades and ends there). A large rate for v and g together "
+            "undoes this. With one rate for all parameters, by plain descent, the range of rates is "
+            "wider by at most half a decade, and the best accuracy is that of a net without a norm. "
+            "Fully connected, three layers, 300 updates at most.",
         },
         paper_for="Salimans and Kingma 2016, section 2.1: robust to the learning rate",
     ),
@@ -236,6 +264,9 @@ CLAIMS = {
             "descent": "mean accuracy over the training, less that of no norm, best rates, descent",
             "momentum": "the same with momentum 0.9",
             "adam": "the same with Adam",
+            # A reader found room with plain descent too, at ten times the best rate, where the first
+            # judgement (seeds 0 to 9) had not looked; this quantity was added, on new seeds.
+            "descent_ten": "the first at ten times the best rate of no norm",
             "descent_large": "the first at thirty times the best rate of no norm",
             "momentum_large": "the same with momentum 0.9",
             "adam_large": "the same with Adam",
@@ -246,6 +277,7 @@ CLAIMS = {
                 "descent": null(1),
                 "momentum": null(1),
                 "adam": null(1),
+                "descent_ten": above(5),
                 "momentum_large": above(10),
                 "adam_large": above(10),
             },
@@ -253,11 +285,11 @@ CLAIMS = {
         },
         condition={
             "contradicted": "At the best rates there is no benefit that could vanish: within a point "
-            "with plain descent, momentum and Adam. There is one at rates that are far too large, "
-            "and it is with momentum and with Adam that it shows.",
+            "with plain descent, momentum and Adam. There is one at rates that are too large: with "
+            "plain descent at ten times the best rate, with momentum and Adam also at thirty times.",
             "half-true": "At the best rates there is none, with plain descent or Adam.",
         },
-        paper_against="Salimans and Kingma 2016: faster with Adam (Figs. 1, 3, 5)",
+        paper_against="Salimans and Kingma 2016: faster with Adam (Figs. 1 and 3)",
     ),
     "WN-3": Claim(
         "Weight norm helps less in very deep Transformers",
@@ -267,7 +299,7 @@ CLAIMS = {
         unit="nats above layer norm, branches scaled, twelve blocks",
         quantities={
             # A reader remarked that layer norm alone had no scaled start. The rival was made stronger
-            # after the verdict had been seen, the bounds stayed.
+            # after the verdict on seeds 20 to 24 had been seen; the bounds stayed, the seeds are new.
             "layer": "loss of weight norm with scaled branches, less that of layer norm with the start "
             "that is better on the tuning grid (nats)",
             "none": "the same, less that of no norm with scaled branches",
@@ -292,7 +324,7 @@ CLAIMS = {
             "half-true": "With the usual start it does not train twelve blocks, and layer norm does. "
             "With branches that start scaled it ends as low as no norm and {layer.mean:.2f} nats from "
             "layer norm with the better of the same two starts (negative is lower), and it still "
-            "learns at a rate at which no norm fails. Width 32, 100 updates.",
+            "learns at a rate at which no norm fails. One depth, width 32, 100 updates.",
         },
         paper_against="Gitman and Ginsburg 2017: worse than batch norm in a ResNet-50",
     ),
