@@ -110,6 +110,10 @@ GRIDS = {
     "sigma-reparam": sigma_reparam,
 }
 
+# SN-2 was first judged with each arm at its own best learning rate, and took the rate for the limit:
+# spectral norm's was ten times that of no norm and of weight norm. The bounds below are for equal rates.
+# They were stated after a pilot on seeds 0 to 9, and are judged on 20 to 29. So is the attack in "a
+# radius", whose bound was ±15: no run of this card could have missed it.
 CLAIMS = {
     "SN+1": Claim(
         "Spectral norm makes each layer about 1-Lipschitz",
@@ -183,32 +187,31 @@ CLAIMS = {
         arms=("spectral", "spectral, gain 2", "none", "weight", "penalty"),
         seeds=10,
         effect="fall",
-        unit="of the stable rank after the first update is left at the end, with a gain of 1",
+        unit="of the stable rank of a gain of 2 is left by a gain of 1, at the same learning rate",
         quantities={
-            "fall": "stable rank at the end over that after the first update, gain 1",
-            "loose": "the same, gain 2",
-            "plain": "the same without a norm",
-            "weight": "the same with weight norm",
+            "fall": "stable rank at the end with a gain of 1 over that with 2, both at the rate 0.01",
+            "like": "the same without a norm over that with weight norm",
+            "held": "the same with the penalty over that with a gain of 2",
             "top": "largest singular value at the end, gain 1",
-            "held": "stable rank with the penalty over that with gain 2",
             "vanish": "size of a signal behind ten linear layers, usual start, gain 1",
         },
         bounds={
             "holds if": {
-                "fall": below(0.75),
-                "loose": between(0.9, 1.25),
-                "top": between(1, 1.2),
+                "fall": below(0.8),
+                "like": between(0.85, 1.15),
                 "held": above(1.8),
+                "top": between(1, 1.2),
                 "vanish": below(0.01),
             },
-            "half-true": {"fall": between(0.75, 1.25), "top": between(1, 1.2)},
+            "half-true": {"fall": between(0.8, 1.25), "top": between(1, 1.2)},
             "contradicted": {"fall": above(1.25)},
         },
         condition={
-            "holds if": "to drift is to shrink: no other can exceed the first. With a gain of 1 "
-            "the stable rank fell to {fall.mean:.2f} of its start, and a signal shrank to "
-            "{vanish.mean:.4f} in ten linear layers; with a gain of 2 the rank did not fall. "
-            "Without a norm and with weight norm the others are as free; a penalty holds all."
+            "holds if": "the limit is tight. The claim says that the others are free, and none can "
+            "exceed the first: at the same learning rate a gain of 1 kept {fall.mean:.2f} of the "
+            "stable rank of a gain of 2, and a signal shrank to {vanish.mean:.4f} in ten linear "
+            "layers. A higher rate lowers the rank as much. No norm and weight norm leave the "
+            "others as free as each other; a penalty holds all."
         },
         paper_for="Miyato et al. 2018, section 3, which counts it as the merit",
     ),
@@ -289,7 +292,7 @@ FINDINGS = {
                 "none": below(5),
                 "rival": above(0),
                 "lost": above(3),
-                "attack": null(15),
+                "attack": null(10),
             }
         },
     ),
