@@ -69,9 +69,15 @@ def test_layers_take_turns_without_gradients_and_then_forward_and_back():
         assert list(seconds) == ["a", "b", "c"]
         assert all(len(times) == 4 and min(times) > 0 for times in seconds.values())
     turns = 4 + 5  # five to warm up
-    assert calls == [
-        (name, gradients, (2, 3)) for gradients in (False, True) for name in turns * "abc"
+    called = 2 * turns * 3  # once before it is timed, and once in time
+    assert [call[1:] for call in calls] == [
+        (gradients, (2, 3)) for gradients in (False, True) for _ in range(called)
     ]
+    names = [call[0] for call in calls]
+    assert names[::2] == names[1::2]
+    orders = {tuple(names[k : k + 6 : 2]) for k in range(0, len(names), 6)}
+    assert {tuple(sorted(order)) for order in orders} == {("a", "b", "c")}
+    assert len(orders) > 1  # of 18 turns
     assert all(layer.weight.grad.any() for layer in layers.values())
 
 
@@ -439,14 +445,18 @@ def test_the_costs_of_norms_on_weights_are_ratios_and_are_read_back(tmp_path, mo
     cases = [(b, w) for w in (4, 6) for b in (1, 3) for _ in range(2)]
     assert [(shape, turns) for _, shape, turns in raced] == [(case, 7) for case in cases]
     for layers, (_, width), _ in raced:
-        assert list(layers) == ["none", "weight", "spectral", "folded"]
+        assert list(layers) == ["none", "weight", "spectral", "folded", "evaluation", "again"]
         assert {layer.weight.shape for layer in layers.values()} == {(width, width)}
         kinds = [type(p[0]).__name__ for p in map(on_weight, layers.values()) if p is not None]
-        assert kinds == ["_WeightNorm", "_SpectralNorm"]
+        assert kinds == ["_WeightNorm", "_SpectralNorm", "_SpectralNorm"]
+        assert [name for name, layer in layers.items() if not layer.training] == ["evaluation"]
     widths, batches, ratios = timing.weight_costs(path)
-    assert (widths, batches, list(ratios)) == ([4, 6], [1, 3], ["weight", "spectral", "folded"])
+    assert (widths, batches) == ([4, 6], [1, 3])
+    names = ["none", "weight", "spectral", "folded", "evaluation", "again"]
+    assert list(ratios) == names
     for forward, both in ratios.values():
         np.testing.assert_array_equal(forward, both)
+    assert (ratios["none"][0] == 1).all()  # it takes as long for a batch of 3
     expected = 3.0 + np.arange(8).reshape(2, 2, 2)
     np.testing.assert_array_equal(ratios["spectral"][0], expected)
     assert path.read_text("utf-8").splitlines()[5].split(",")[4:] == ["1", "1", "2", "1"]
@@ -459,7 +469,7 @@ def on_weight(layer):
 def test_the_stored_costs_of_norms_on_weights_are_complete():
     widths, batches, ratios = timing.weight_costs()
     assert (widths, batches) == ([64, 256, 1024], [1, 8, 64, 512])
-    for norm in ("weight", "spectral", "folded"):
+    for norm in ("none", "weight", "spectral", "folded", "evaluation", "again"):
         for values in ratios[norm]:
             assert values.shape == (3, 4, 5)
             assert (values > 0).all()
