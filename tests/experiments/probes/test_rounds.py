@@ -41,18 +41,20 @@ def test_a_cold_start_reaches_the_goal_and_a_moving_goal_is_followed():
 
 def test_the_gradient_settles_where_one_singular_value_stays_1():
     """Targets of singular values 1/2: all can be reached but one, which costs (1 - 1/2)^2."""
-    errors, sizes = settle(spectral_norm_backward, 0.5, range(3))
+    errors, sizes, swings = settle(spectral_norm_backward, 0.5, range(3))
     assert errors == pytest.approx(0.25, rel=1e-3)
+    assert swings == pytest.approx(1, abs=1e-3)
     assert ((sizes > 0.5) & (sizes < 5)).all()
 
 
 def test_a_weight_that_is_not_moved_stays():
-    errors, sizes = settle(lambda dy, _: 0 * dy, 2, [7], steps=400)
+    errors, sizes, swings = settle(lambda dy, _: 0 * dy, 2, [7], steps=400)
     rng = np.random.default_rng(7)
     target = 2 * np.linalg.qr(rng.normal(size=(8, 8)))[0]
     w = rng.normal(size=(8, 8)) / 8**0.5
     largest = np.linalg.norm(w, 2)
     assert sizes == pytest.approx(largest)
+    assert swings == pytest.approx(1)
     assert errors == pytest.approx(((w / largest - target) ** 2).sum())
     assert target @ target.T == pytest.approx(4 * np.eye(8))
 
@@ -63,9 +65,10 @@ def test_the_late_steps_count_and_the_rate_is_that_of_a_step():
         return gradient
 
     seen = []
-    _, sizes = settle(moved, 1, [2], steps=16, rate=0.2, size=4)
+    _, sizes, swings = settle(moved, 1, [2], steps=16, rate=0.2, size=4)
     assert len(seen) == 16
     assert sizes[0] == pytest.approx(np.mean(seen[-2:]))
+    assert swings[0] == pytest.approx(max(seen[-2:]) / min(seen[-2:]))
     again = []
     settle(lambda dy, cache: again.append(cache[3]) or dy, 1, [2], steps=16, rate=0.1, size=4)
     assert again[0] == seen[0]

@@ -55,7 +55,8 @@ def settle(backward, scale, seeds, steps=400, rate=0.1, size=8):
         size: of the square weight.
 
     Returns:
-        Two arrays (S,): the squared error and sigma, means of the last eighth of the steps.
+        Three arrays (S,): the squared error and sigma, means of the last eighth of the steps, and the
+        largest sigma of these over the smallest.
     """
     ends = []
     for seed in seeds:
@@ -67,7 +68,8 @@ def settle(backward, scale, seeds, steps=400, rate=0.1, size=8):
             u, gradient = cache[1], w_bar - target
             seen.append(((gradient**2).sum(), cache[3]))
             w = w - rate * backward(gradient, cache)
-        ends.append(np.mean(seen[-steps // 8 :], axis=0))
+        late = np.array(seen[-steps // 8 :])
+        ends.append([*late.mean(0), late[:, 1].max() / late[:, 1].min()])
     return tuple(np.array(ends).T)
 
 
