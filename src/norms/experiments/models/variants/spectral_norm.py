@@ -107,7 +107,8 @@ class NearlyOrthonormal(nn.Module):
 
     .. math:: \beta\, \lVert W^\top W - I \rVert_F^2
 
-    The smaller of the two products counts. The loss itself does not show the penalty.
+    The smaller of the two products is computed: both have the same gradient, since their values
+    differ by a constant. The loss itself does not show the penalty.
 
     Args:
         layer: of R copies.
