@@ -119,6 +119,21 @@ def test_the_loss_by_hand():
     assert gradient[2].item() == pytest.approx(by_value.item(), rel=1e-5)
 
 
+def test_the_actors_loss_does_not_move_the_critic():
+    slope = torch.tensor(0.3, requires_grad=True)
+
+    def model(x):  # a value that differs from state to state
+        place = x[:, :, 0, 0, 0]
+        return torch.stack([0 * place, 0.5 + 0 * place, slope * place], -1)
+
+    state, right = torch.randn(2, 5, 4), torch.tensor([[1, 0, 1, 1, 0]] * 2).bool()
+    returned = torch.tensor([[1.0, 4.0, 2.0, 8.0, 5.0]] * 2)
+    found = torch.autograd.grad(cartpole._loss(model, state, right, returned).sum(), slope)[0]
+    error = returned - 10 * slope * state[..., 0]
+    critic = torch.autograd.grad(0.005 * error.square().mean(1).sum(), slope)[0]
+    assert_close(found, critic)
+
+
 def test_the_descent_is_torchs_adam():
     start = torch.randn(2, 3, 4)
     ours = torch.nn.Parameter(start.clone())
