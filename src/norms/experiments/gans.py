@@ -114,7 +114,7 @@ class Ring:
         self.modes = 2 * torch.stack([turn.cos(), turn.sin()], -1)
 
     def draw(self, generator, *shape):
-        """Draw points (*shape, 2)."""
+        """Draw points, of shape (..., 2)."""
         middle = self.modes[torch.randint(8, shape, generator=generator)]
         return middle + self.deviation * torch.randn(middle.shape, generator=generator)
 
@@ -154,7 +154,7 @@ class Digits:
         self.classifier = _classifier(self.real["train"], data.train[1])
 
     def draw(self, generator, *shape):
-        """Draw real digits (*shape, 64)."""
+        """Draw real digits, of shape (..., 64)."""
         train = self.real["train"]
         return train[torch.randint(len(train), shape, generator=generator)]
 
