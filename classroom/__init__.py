@@ -1,0 +1,1 @@
+"""The classroom: release, grade, give feedback, export. Thin over nbgrader; never imports `norms`."""
