@@ -41,7 +41,7 @@ class Limits:
 
     start: float = 60  # seconds until the kernel is ready
     cell: float = 60  # seconds a cell
-    call: float = 20  # seconds a call from a check
+    call: float = 10  # seconds a call from a check
     total: float = 300  # seconds in all
     cpu: int = 280  # seconds of processor time a process
     memory: int = 2 * 2**30  # bytes, all processes together
@@ -185,7 +185,7 @@ class Process:
     """A servant in its sandbox, watched: too much memory or too many processes, and it is ended."""
 
     def __init__(self, kind, files, limits, slot=0):
-        self.limits, self.ended, self.folder = limits, "", None
+        self.limits, self.ended, self.folder, self.used = limits, "", None, {}
         options = {"cwd": "/", "env": {"PATH": os.environ.get("PATH", "/usr/bin")}}
         if kind == "unsafe":
             import tempfile
@@ -222,6 +222,18 @@ class Process:
         except psutil.Error:
             pass
 
+    def processor_time(self):
+        """Seconds of processor time that all of it has used, and whether something wants more just now."""
+        busy = False
+        for process in _children(self.popen.pid):
+            try:
+                times, status = process.cpu_times(), process.status()
+            except psutil.Error:
+                continue
+            self.used[process.pid] = times.user + times.system
+            busy |= status not in (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE, psutil.STATUS_ZOMBIE)
+        return sum(self.used.values()), busy
+
     def kill(self, reason):
         """End all of it, and remember why (the first reason counts)."""
         self.ended = self.ended or reason
@@ -241,7 +253,8 @@ class Process:
 
 def _children(pid):
     try:
-        return psutil.Process(pid).children(recursive=True)
+        top = psutil.Process(pid)
+        return [top, *top.children(recursive=True)]
     except psutil.Error:
         return []
 
@@ -249,7 +262,7 @@ def _children(pid):
 def _use(top):
     """Bytes and processes of a tree; what the processes share is counted once at most."""
     memory, count = 0, 0
-    for process in top.children(recursive=True):
+    for process in _children(top.pid):
         try:
             told = process.memory_info()
         except psutil.Error:
