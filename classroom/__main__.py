@@ -1,40 +1,133 @@
-"""`python -m classroom COMMAND`: what an instructor does, each by one command."""
+"""What an instructor does, each by one command: release, grade, feedback, export, vary, check."""
 
 import argparse
+import datetime
 import sys
 from pathlib import Path
 
 import nbformat
 
-from . import content, mutation, sandbox, writing
+from . import content, mutation, sandbox, vary, writing
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m classroom", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("write", help="make a source notebook from its text")
-    one.add_argument("text", type=Path)
-    one.add_argument("name")
-    one = commands.add_parser("text", help="print the text of a source notebook")
-    one.add_argument("name")
-    one = commands.add_parser("check", help="try solution, stub, faults and cheats of assignments")
-    one.add_argument("names", nargs="*", metavar="NAME")
-    one.add_argument("-k", default="", metavar="WORD", help="only lines with this word")
-    one.add_argument("--jobs", type=int, default=1, help="so many at once")
-    for one in commands.choices.values():
-        one.add_argument("--root", type=Path, default=content.ASSIGNMENTS, help="another assignments/")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        sys.exit(globals()[f"do_{options.command}"](options) or 0)
-    except (content.Missing, sandbox.NoSandbox, mutation.Wrong) as error:
+        sys.exit(options.run(options))
+    except (content.Missing, sandbox.NoSandbox, mutation.Wrong, vary.Unfit) as error:
+        sys.exit(str(error))
+    except RuntimeError as error:
+        if type(error).__name__ != "Failed":
+            raise
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("\nStopped: the same command goes on from here.")
+        sys.exit("\nStopped. What was done is kept: the same command goes on from here.")
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="python -m classroom", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(run, text, *positionals):
+        one = commands.add_parser(run.__name__.removeprefix("do_"), help=text, description=text)
+        one.set_defaults(run=run)
+        for name in positionals:
+            kind = {"type": Path} if name in ("COURSE", "FOLDER", "FILE") else {}
+            one.add_argument(name.lower().rstrip("."), metavar=name.rstrip("."), **kind)
+        return one
+
+    one = command(do_release, "make the students' versions, and a zip of each", "COURSE")
+    one.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
+    _root(one)
+    one = command(do_grade, "grade a folder of submissions", "COURSE", "NAME", "FOLDER")
+    one.add_argument("--jobs", type=int, help="so many at once (default: all processors)")
+    one.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster that shares COURSE")
+    one.add_argument("--due", help="such as '2026-12-01 23:59' in UTC: later ones are marked late")
+    one.add_argument("--again", action="store_true", help="run all anew, also what is done")
+    one.add_argument("--unsafe", action="store_true", help="without a sandbox, at your own risk")
+    command(do_feedback, "make the pages that go back to the students", "COURSE", "NAME")
+    one = command(do_export, "write all grades as a CSV (nbgrader's own export)", "COURSE", "FILE")
+    one.add_argument("names", nargs="*", metavar="NAME")
+    one = command(do_vary, "draw a variant of an assignment", "NAME")
+    one.add_argument("--seed", required=True, help="the same seed draws the same variant")
+    one.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="laid out as assignments/")
+    one.add_argument("--twist", action="append", default=[], metavar="NAME=CHOICE")
+    _root(one)
+    one = command(do_check, "try solution, stub, faults and cheats of assignments")
+    one.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
+    one.add_argument("-k", default="", metavar="WORD", help="only lines with this word")
+    one.add_argument("--jobs", type=int, default=1, help="so many at once")
+    one.add_argument("--markdown", action="store_true", help="print the stored tables, run nothing")
+    _root(one)
+    one = command(do_write, "make a source notebook from its text", "FILE", "NAME")
+    _root(one)
+    _root(command(do_text, "print the text of a source notebook", "NAME"))
+    command(do_sandbox, "say which sandbox runs here, or what would help")
+    return top
+
+
+def _root(one):
+    one.add_argument("--root", type=Path, default=content.ASSIGNMENTS, help="another assignments/")
+
+
+def do_release(options):
+    from . import course
+
+    names = options.names or content.available(options.root)
+    for path in course.release(course.Course(options.course.resolve()), names, options.root):
+        print(path)
+
+
+def do_grade(options):
+    from . import course, grade, report
+
+    due = datetime.datetime.fromisoformat(options.due) if options.due else None
+    if options.unsafe:
+        print("UNSAFE: what students sent runs with your rights and your files.", file=sys.stderr)
+    root = options.course.resolve()
+    more = {"jobs": options.jobs, "scheduler": options.scheduler, "unsafe": options.unsafe}
+    rows, nobody = grade.grade(
+        root, options.name, options.folder.resolve(), **more, due=due, again=options.again
+    )
+    table, page = report.write(course.Course(root), options.name, rows, nobody)
+    graded = sum(row["status"] == "graded" for row in rows)
+    print(f"{graded} of {len(rows)} graded.\n{table}\n{page}")
+
+
+def do_feedback(options):
+    from . import course
+
+    pages = course.feedback(course.Course(options.course.resolve()), options.name)
+    print(f"{len(pages)} pages in {options.course / 'feedback'}")
+
+
+def do_export(options):
+    from . import course
+
+    print(course.export(course.Course(options.course.resolve()), options.file, options.names))
+
+
+def do_vary(options):
+    drawn = vary.vary(options.name, options.seed, options.to, options.root, options.twist)
+    for what, value in drawn.items():
+        print(f"{what}: {value}")
+    print(f"Prove it: python -m classroom check {options.name} --root {options.to}")
+
+
+def do_check(options):
+    names = options.names or content.available(options.root)
+    if options.markdown:
+        for name in names:
+            rows = mutation.stored(content.Assignment(name, options.root))
+            said = "no table of this state is stored: run check without --markdown"
+            print((mutation.markdown(name, rows) if rows else f"**{name}**: {said}") + "\n")
+        return 0
+    return not mutation.check(names, options.root, options.k, options.jobs)
 
 
 def do_write(options):
     assignment = content.Assignment(options.name, options.root)
-    notebook = writing.to_notebook(options.text.read_text(encoding="utf-8"))
+    notebook = writing.to_notebook(options.file.read_text(encoding="utf-8"))
     assignment.folder.mkdir(parents=True, exist_ok=True)
     text = nbformat.writes(notebook) + "\n"
     assignment.notebook.write_text(text, encoding="utf-8", newline="\n")
@@ -45,9 +138,8 @@ def do_text(options):
     print(writing.to_text(content.Assignment(options.name, options.root).read()), end="")
 
 
-def do_check(options):
-    names = options.names or content.available(options.root)
-    return not mutation.check(names, options.root, options.k, options.jobs)
+def do_sandbox(options):
+    print(sandbox.find())
 
 
 if __name__ == "__main__":

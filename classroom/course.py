@@ -1,0 +1,180 @@
+"""The instructor's folder: nbgrader's own layout, with the results of phase 1 and a secret beside it."""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbgrader.apps.api import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config
+
+from . import content
+from .mutation import STUB
+
+CONFIG = '''\
+"""nbgrader's configuration of this course; `python -m classroom` and nbgrader itself both read it."""
+
+from pathlib import Path
+
+from classroom.course import configuration
+
+c = get_config()  # noqa: F821
+c.merge(configuration(Path(__file__).resolve().parent))
+'''
+# nbgrader calls `alembic` by name; it lies beside the Python that runs this.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+EPOCH = (2026, 1, 1, 0, 0, 0)  # of the files in a zip, so that the same content is the same file
+
+
+class Failed(RuntimeError):
+    """nbgrader could not do something; the message is its own log."""
+
+
+def configuration(root, kind=""):
+    """nbgrader's configuration, with the sandbox in the place of its own execution."""
+    c = Config()
+    c.CourseDirectory.root = str(root)
+    c.CourseDirectory.course_id = "norms"
+    c.ClearSolutions.code_stub = {"python": STUB}
+    c.ClearSolutions.text_stub = "Your answer."
+    ours = "classroom.preprocessors."
+    theirs = "nbgrader.preprocessors."
+    c.Autograde.sanitize_preprocessors = [
+        theirs + "ClearOutput",
+        ours + "Mend",
+        *(theirs + n for n in ("DeduplicateIds", "OverwriteKernelspec", "OverwriteCells")),
+        theirs + "CheckCellMetadata",
+    ]
+    c.Autograde.autograde_preprocessors = [
+        ours + "Sandboxed",
+        *(theirs + n for n in ("IgnorePattern", "LimitOutput", "SaveAutoGrades")),
+        *(theirs + n for n in ("AssignLatePenalties", "CheckCellMetadata")),
+    ]
+    c.GenerateFeedback.preprocessors = [
+        theirs + "GetGrades",
+        theirs + "ClearHiddenTests",  # not even the call of a hidden check goes back
+        "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+    ]
+    c.ClearHiddenTests.enforce_metadata = False
+    c.Mend.course = c.Sandboxed.course = str(root)
+    c.Sandboxed.kind = kind
+    return c
+
+
+@dataclass(frozen=True)
+class Course:
+    """A course's folder."""
+
+    root: Path
+
+    def assignment(self, name):
+        """The assignment as it was released here (it may be a variant)."""
+        if not (self.root / "release" / name / f"{name}.ipynb").exists():
+            there = sorted(p.name for p in (self.root / "release").glob("*"))
+            raise content.Missing(
+                f"{name} is not released in {self.root} (released: {', '.join(there) or 'none'}).\n"
+                f"First: python -m classroom release {self.root} {name}"
+            )
+        return content.Assignment(name, self.root)
+
+    def submitted(self, student, name):
+        return self.root / "submitted" / student / name / f"{name}.ipynb"
+
+    def result(self, student, name):
+        return self.root / "results" / name / f"{student}.json"
+
+    @property
+    def secret(self):
+        """The secret from which hidden numbers are drawn; made at the first use, for its owner alone."""
+        path = self.root / "secret"
+        if not path.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+                with os.fdopen(number, "wb") as file:
+                    file.write(secrets.token_bytes(32))
+        return path.read_bytes()
+
+    def prepare(self):
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / "nbgrader_config.py"
+        if not path.exists():
+            path.write_text(CONFIG, encoding="utf-8", newline="\n")
+        return self.secret
+
+    def nbgrader(self, kind=""):
+        config = configuration(self.root, kind)
+        log = logging.getLogger("classroom.nbgrader")
+        log.propagate, log.handlers = False, [logging.NullHandler()]
+        directory = CourseDirectory(config=config, log=log)
+        return NbGraderAPI(coursedir=directory, config=config, log=log)
+
+    def gradebook(self):
+        return self.nbgrader().gradebook
+
+
+def told(result, what):
+    """Raise what nbgrader says when it has failed."""
+    if not result["success"]:
+        raise Failed(f"nbgrader could not {what}:\n{result.get('log', '')}{result.get('error', '')}")
+    return result
+
+
+def release(course, names, root=content.ASSIGNMENTS):
+    """Make the students' versions, and a zip of each; return the zips."""
+    course.prepare()
+    zips = []
+    for name in names:
+        assignment = content.Assignment(name, root)
+        assignment.read()
+        if assignment.root != course.root:
+            target = course.root / "source" / name
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(parents=True)
+            for path in [assignment.notebook, *assignment.files()]:
+                shutil.copy(path, target)
+            for path in sorted(content.HANDED_OUT.glob("*.py")):
+                shutil.copy(path, target)
+            for part in ("hidden", "rubrics"):
+                (course.root / part).mkdir(exist_ok=True)
+            shutil.copy(assignment.hidden, course.root / "hidden")
+            if assignment.rubric.exists():
+                shutil.copy(assignment.rubric, course.root / "rubrics")
+        told(course.nbgrader().generate_assignment(name, force=True), f"release {name}")
+        zips.append(zipped(course.root / "release" / name, course.root / "zips" / f"{name}.zip"))
+    return zips
+
+
+def zipped(folder, path):
+    """A zip of a folder, the same bytes for the same content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), file.read_bytes(), zipfile.ZIP_DEFLATED)
+    os.replace(new, path)
+    return path
+
+
+def feedback(course, name):
+    """Make the pages that go back; return them."""
+    told(course.nbgrader().generate_feedback(name, force=True), f"make feedback for {name}")
+    return sorted((course.root / "feedback").glob(f"*/{name}/*.html"))
+
+
+def export(course, path, names=()):
+    """nbgrader's own export of all grades."""
+    from nbgrader.plugins.export import CsvExportPlugin
+
+    plugin = CsvExportPlugin()
+    plugin.to, plugin.assignment = str(path), list(names)
+    with course.gradebook() as gradebook:
+        plugin.export(gradebook)
+    return path
