@@ -9,18 +9,22 @@ PORT ?= 8000
 
 ifeq ($(OS),Windows_NT)
   BIN := .venv/Scripts
+  GRADER := .venv-classroom/Scripts/python
 else
   BIN := .venv/bin
+  GRADER := .venv-classroom/bin/python
 endif
 RUN := $(BIN)/python
 
-.PHONY: help book serve lab check test run practice format lock address clean
+.PHONY: help book serve lab check test classroom test-classroom run practice format lock address clean
 
 help:
 	@echo "make book               build the site into _build/html (sets up .venv first)"
 	@echo "make serve              build it and serve it on http://localhost:$(PORT)"
 	@echo "make check              what a commit needs: style, quick tests, changed pages, the site"
 	@echo "make test               everything: unit tests, every notebook, strict build, site tests"
+	@echo "make classroom          set up the grader in .venv-classroom (for instructors)"
+	@echo "make test-classroom     all tests of the grader, with the hostile class"
 	@echo "make run                re-execute the chapters whose sources changed"
 	@echo "make run ALL=1          re-execute all chapters"
 	@echo "make run CHAPTER=NAME   re-execute one, such as 02_batch_norm"
@@ -50,8 +54,18 @@ check:
 
 test:
 	@$(PYTHON) tools/environment.py all
+	@$(PYTHON) tools/environment.py classroom
 	@$(RUN) tools/browser.py
 	@$(RUN) tools/stages.py test
+
+classroom:
+	@$(PYTHON) tools/environment.py classroom
+	@$(GRADER) -m classroom sandbox
+	@echo "Ready. What it can do: $(GRADER) -m classroom --help"
+
+test-classroom:
+	@$(PYTHON) tools/environment.py classroom
+	@$(GRADER) tools/stages.py classroom
 
 run:
 	@$(PYTHON) tools/environment.py all

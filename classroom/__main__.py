@@ -43,6 +43,7 @@ def parser():
     one.add_argument("--jobs", type=int, help="so many at once (default: all processors)")
     one.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster that shares COURSE")
     one.add_argument("--due", help="such as '2026-12-01 23:59' in UTC: later ones are marked late")
+    one.add_argument("--seconds", type=float, help="that a cell may take (default: 60)")
     one.add_argument("--again", action="store_true", help="run all anew, also what is done")
     one.add_argument("--unsafe", action="store_true", help="without a sandbox, at your own risk")
     command(do_feedback, "make the pages that go back to the students", "COURSE", "NAME")
@@ -86,9 +87,8 @@ def do_grade(options):
         print("UNSAFE: what students sent runs with your rights and your files.", file=sys.stderr)
     root = options.course.resolve()
     more = {"jobs": options.jobs, "scheduler": options.scheduler, "unsafe": options.unsafe}
-    rows, nobody = grade.grade(
-        root, options.name, options.folder.resolve(), **more, due=due, again=options.again
-    )
+    more |= {"due": due, "again": options.again, "seconds": options.seconds}
+    rows, nobody = grade.grade(root, options.name, options.folder.resolve(), **more)
     table, page = report.write(course.Course(root), options.name, rows, nobody)
     graded = sum(row["status"] == "graded" for row in rows)
     print(f"{graded} of {len(rows)} graded.\n{table}\n{page}")

@@ -28,7 +28,7 @@ def grade(root, name, folder, **options):
         root: Path of the course's folder
         name: of the assignment, released there
         folder: Path of what was handed in
-        options: jobs, scheduler, unsafe, due, again
+        options: jobs, scheduler, unsafe, due, again, seconds (that a cell may take)
 
     Returns:
         list of dict: a line for each submission, as `report` shows it
@@ -82,7 +82,9 @@ def read(path):
 def run_all(course, name, waiting, kind, options):
     """Phase 1: run what is waiting, on all cores or on a Dask cluster."""
     bar = tqdm(total=len(waiting), desc="run", unit="", disable=not waiting)
-    orders = [(str(course.root), name, row["student"], row["version"], kind) for row in waiting]
+    seconds = options.get("seconds") or sandbox.Limits.cell
+    told = (kind, seconds)
+    orders = [(str(course.root), name, row["student"], row["version"], *told) for row in waiting]
     with bar:
         if options.get("scheduler"):
             for _ in _by_dask(options["scheduler"], orders):
@@ -129,7 +131,7 @@ def _by_dask(address, orders):
             yield future.result()
 
 
-def run_one(root, name, student, version, kind):
+def run_one(root, name, student, version, kind, seconds=60):
     """Phase 1 of one submission; its result is stored whatever happens to it."""
     course = Course(Path(root))
     began = time.monotonic()
@@ -139,9 +141,9 @@ def run_one(root, name, student, version, kind):
         assignment = course.assignment(name)
         order = [c.metadata["nbgrader"]["grade_id"] for c in notebook_cells(assignment)]
         slot = os.getpid() % 4000
-        ran = execute.run(
-            notebook, assignment, student, course.secret, kind, slot=slot, order=order
-        )
+        limits = sandbox.Limits(cell=seconds)
+        secret = course.secret
+        ran = execute.run(notebook, assignment, student, secret, kind, limits, slot, order)
         kept["odd"] = odd + ran
         kept["cells"] = preprocessors.fingerprint(notebook)
         kept["outputs"] = [c.get("outputs", []) for c in notebook.cells]

@@ -174,7 +174,8 @@ class Patience:
     """How long to wait. On a busy machine a program gets its seconds of the processor all the same: time is
     up when it has used them, or does nothing, or after LONGEST times as long."""
 
-    LONGEST = 6
+    LONGEST = 30
+    LOOKS = 5
 
     def __init__(self, process, seconds):
         self.process, self.seconds = process, seconds
@@ -185,14 +186,17 @@ class Patience:
         return max(0.05, min(self.seconds, self.began + self.seconds - time.monotonic()))
 
     def check(self, what):
+        """Raise KernelDied if time is up."""
         waited = time.monotonic() - self.began
         if waited < self.seconds:
             return
         used, busy = self.process.processor_time()
-        starved = busy and used - self.used < 0.8 * self.seconds
-        if not starved or waited > self.LONGEST * self.seconds:
+        for _ in range(self.LOOKS):
+            time.sleep(0.1)
+            more, at_work = self.process.processor_time()
+            busy |= at_work or more > used
+        if not busy or more - self.used > 0.8 * self.seconds or waited > self.LONGEST * self.seconds:
             raise KernelDied("time", what)
-        time.sleep(0.2)
 
 
 class Remote:

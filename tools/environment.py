@@ -1,5 +1,7 @@
 """Set up .venv for the site alone (`site`) or for everything (`all`), once.
 
+`classroom` is the grader's own, .venv-classroom: what students send must not find `norms` there.
+
 Only the standard library, and syntax that an old Python can read: this is the first file
 that runs on a new machine.
 """
@@ -17,10 +19,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+CLASSROOM = ROOT / ".venv-classroom"
 LOCK = ROOT / ".make.lock"
-REQUIREMENTS = {"site": ROOT / "site" / "requirements.txt", "all": ROOT / "requirements.txt"}
-GIGABYTES = {"site": 0.6, "all": 2.5}
+REQUIREMENTS = {
+    "site": ROOT / "site" / "requirements.txt",
+    "all": ROOT / "requirements.txt",
+    "classroom": ROOT / "assignments" / "requirements.txt",
+}
+WHAT = {"site": "the site's packages", "all": "all packages", "classroom": "the grader's packages"}
+GIGABYTES = {"site": 0.6, "all": 2.5, "classroom": 2.0}
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 ADVICE = {
     errno.ENOSPC: "The disk is full: free some room",
@@ -48,29 +55,39 @@ def main(kind):
 
 
 def installed(kind):
-    return PYTHON.exists() and stamp(kind).exists() and stamp(kind).read_text() == fingerprint(kind)
+    if not python(kind).exists() or not stamp(kind).exists():
+        return False
+    return stamp(kind).read_text() == fingerprint(kind)
+
+
+def folder(kind):
+    return CLASSROOM if kind == "classroom" else VENV
+
+
+def python(kind):
+    return folder(kind) / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def install(kind):
     wanted = fingerprint(kind)
-    if not PYTHON.exists() or not works(PYTHON):
-        create()
-    what = "the site's packages" if kind == "site" else "all packages"
-    print("Installing", what, "into .venv …", flush=True)
+    if not python(kind).exists() or not works(python(kind)):
+        create(kind)
+    print("Installing", WHAT[kind], "into", folder(kind).name, "…", flush=True)
     requirements = REQUIREMENTS[kind]
-    if kind == "all" and sys.platform == "linux" and not has_torch():
+    if kind != "site" and sys.platform == "linux" and not has_torch(kind):
         # PyPI's Linux torch brings several GB of CUDA; PyTorch's CPU index does not. If it
         # cannot be reached, the next step takes the other one.
         torch = pinned("torch", requirements)
-        pip("--retries", "1", "--no-deps", "--extra-index-url", CPU_TORCH, torch, check=False)
-    pip("-r", str(requirements))
+        wanted_from = ["--extra-index-url", CPU_TORCH, torch]
+        pip(kind, "--retries", "1", "--no-deps", *wanted_from, check=False)
+    pip(kind, "-r", str(requirements))
     if kind == "all":
-        pip("--no-deps", "--no-build-isolation", "-e", str(ROOT))
+        pip(kind, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     stamp(kind).write_text(wanted)
 
 
 def stamp(kind):
-    return VENV / (".installed-" + kind)
+    return folder(kind) / (".installed-" + kind)
 
 
 def fingerprint(kind):
@@ -96,12 +113,13 @@ def check_room(kind):
         )
 
 
-def create():
-    print("Creating .venv with Python %d.%d …" % sys.version_info[:2], flush=True)
-    shutil.rmtree(str(VENV), ignore_errors=True)
-    code, said = called([sys.executable, "-m", "venv", str(VENV)])
+def create(kind):
+    place = folder(kind)
+    print("Creating", place.name, "with Python %d.%d …" % sys.version_info[:2], flush=True)
+    shutil.rmtree(str(place), ignore_errors=True)
+    code, said = called([sys.executable, "-m", "venv", str(place)])
     if code:
-        shutil.rmtree(str(VENV), ignore_errors=True)
+        shutil.rmtree(str(place), ignore_errors=True)
         sys.exit(
             said + "\nPython could not create a virtual environment (above).\n"
             "On Debian and Ubuntu: apt install python%d.%d-venv, then run the command again."
@@ -113,8 +131,8 @@ def works(python):
     return called([str(python), "-m", "pip", "--version"])[0] == 0
 
 
-def has_torch():
-    return called([str(PYTHON), "-m", "pip", "show", "-q", "torch"])[0] == 0
+def has_torch(kind):
+    return called([str(python(kind)), "-m", "pip", "show", "-q", "torch"])[0] == 0
 
 
 def pinned(package, requirements):
@@ -124,16 +142,16 @@ def pinned(package, requirements):
     sys.exit("%s does not pin %s" % (requirements, package))
 
 
-def pip(*arguments, check=True):
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
+def pip(kind, *arguments, check=True):
+    command = [str(python(kind)), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
     code, said = called(command + list(arguments))
     if code and check:
         sys.exit(
             said + "\npip could not install the packages (its own message is above).\n"
             "No network: connect and run the same command again; what was fetched is kept.\n"
             "'No space left on device': the packages need %.1f GB.\n"
-            "A broken environment: delete the folder .venv and run the command again."
-            % GIGABYTES["all"]
+            "A broken environment: delete the folder %s and run the command again."
+            % (GIGABYTES[kind], folder(kind).name)
         )
 
 

@@ -29,7 +29,10 @@ def main():
     everything = compiled([TORCH, "numpy", *extras["experiments"], *extras["book"], *tests])
     everything = [line for line in everything if not CUDA.match(line)]
     site = compiled(extras["book"], constraints=everything)
+    grader = [TORCH, "numpy", *extras["classroom"]]
+    grader = [line for line in compiled(grader, constraints=everything) if not CUDA.match(line)]
     write(ROOT / "requirements.txt", everything)
+    write(ROOT / "assignments" / "requirements.txt", grader)
     write(ROOT / "site" / "requirements.txt", site)
 
 

@@ -1,4 +1,5 @@
-"""Prove the course in stages, each with its time: `test` is everything, `check` what a commit needs.
+"""Prove the course in stages, each with its time: `test` is everything, `check` what a commit needs,
+`classroom` all of the grader.
 
 The stages of `test` are the plain commands of README.md.
 """
@@ -13,8 +14,11 @@ from environment import plainly
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = ["-m", "pytest", "-n", "2"]
-UNITS = [*PYTEST, "--dist", "worksteal", "tests", "--ignore=tests/site"]
+UNITS = [*PYTEST, "--dist", "worksteal", "tests", "--ignore=tests/site", "--ignore=tests/classroom"]
 SITE = [*PYTEST, "--dist", "worksteal", "tests/site"]
+CLASSROOM = [*PYTEST, "--dist", "worksteal", "tests/classroom"]
+# The grader is tested in its own environment, in which `norms` is not.
+GRADER = ROOT / ".venv-classroom" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 # A page's cells share one kernel, so a worker takes a whole page. A cell may have to wait for
 # the page beside it.
 PAGES = [
@@ -32,6 +36,9 @@ def stages(kind):
         yield "every notebook, executed and compared with its stored outputs", [*PAGES, "chapters"]
         yield "the site, built strictly", build
         yield "the site, page by page and in a browser", SITE
+        yield "the classroom, its quick part", [*CLASSROOM, "-m", "not slow"]
+    elif kind == "classroom":
+        yield "the classroom", CLASSROOM
     else:
         yield "style", ["-m", "ruff", "check"]
         yield "format", ["-m", "ruff", "format", "--check"]
@@ -66,7 +73,8 @@ def main(kind):
     for title, command in stages(kind):
         print(f"== {title}", flush=True)
         started = time.monotonic()
-        code = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment).returncode
+        python = GRADER if "tests/classroom" in command else sys.executable
+        code = subprocess.run([str(python), *command], cwd=ROOT, env=environment).returncode
         seconds = time.monotonic() - started
         if code:
             sys.exit(f"== failed after {seconds:.0f} s: {title}")

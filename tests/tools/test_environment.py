@@ -90,6 +90,17 @@ def test_all_takes_the_small_torch_first_and_the_package_last(checkout, pip):
     assert "--no-deps --no-build-isolation -e" in package
 
 
+def test_the_grader_has_an_environment_of_its_own_without_the_package(checkout, pip):
+    script = checkout.root / ".venv/bin/python"
+    checkout.write(".venv-classroom/bin/python", script.read_text(), True)
+    checkout.write("assignments/requirements.txt", "nbgrader==0.9.6\ntorch==2.13.0\n")
+    said = "Installing the grader's packages into .venv-classroom …\n"
+    assert checkout.run("tools/environment.py", "classroom") == (0, said)
+    assert pip()[-1].endswith("assignments/requirements.txt")
+    assert not any("-e" in line.split() for line in pip())
+    assert not list((checkout.root / ".venv").glob(".installed-*"))
+
+
 def test_a_failure_says_what_pip_said_and_the_next_call_goes_on(checkout, pip):
     broken = checkout.write("broken", "")
     code, said = checkout.run("tools/environment.py", "site")

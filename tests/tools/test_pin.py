@@ -25,6 +25,7 @@ name = "x"
 [project.optional-dependencies]
 experiments = ["joblib"]
 book = ["sphinx"]
+classroom = ["pytest"]
 tests = ["seven-norms[experiments,book]", "pytest"{more}]
 """
 
@@ -36,6 +37,7 @@ def project(checkout):
     checkout.write("pyproject.toml", PROJECT.format(more=""))
     checkout.write("requirements.txt", "# All of it.\nold==1\n")
     checkout.write("site/requirements.txt", "# The site.\nold==1\n")
+    checkout.write("assignments/requirements.txt", "# The grader.\nold==1\n")
     checkout.write("bin/uv", UV.format(python=sys.executable), executable=True)
     checkout.path = {"PATH": str(checkout.root / "bin")}
     return checkout
@@ -50,6 +52,8 @@ def test_everything_is_pinned_without_cuda_and_the_site_alike(project):
     ]
     site = (project.root / "site" / "requirements.txt").read_text().splitlines()
     assert site == ["# The site.", "sphinx==7"]
+    grader = (project.root / "assignments" / "requirements.txt").read_text().splitlines()
+    assert grader == ["# The grader.", "torch==1", "numpy==1", "pytest==1", "sphinx==7"]
 
 
 def test_when_there_is_no_solution_nothing_is_written(project):
