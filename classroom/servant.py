@@ -16,9 +16,10 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import checking
 from encoding import LARGEST, Refused, decode, encode, pack
-from IPython.core.displayhook import CapturingDisplayHook
+from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Type
 
 sys.path.insert(0, os.getcwd())  # the files that were handed out
 TEXT = 20_000  # characters of output that a cell keeps
@@ -46,10 +47,37 @@ class Stream(io.TextIOBase):
         return "".join(self.kept)
 
 
+class Hook(DisplayHook):
+    """Keeps the value of a cell's last line instead of printing it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.kept = []
+
+    def write_output_prompt(self):
+        pass
+
+    def write_format_data(self, format_dict, md_dict=None):
+        self.kept.append({"data": format_dict})
+
+
+class Publisher(CapturingDisplayPublisher):
+    is_publishing = False
+
+    def clear_output(self, wait=False):
+        self.outputs.clear()
+
+
+class Shell(InteractiveShell):
+    displayhook_class = Type(Hook)
+    display_pub_class = Type(Publisher)
+
+
 class Servant:
     def __init__(self):
-        self.shell = InteractiveShell.instance()
-        self.shell.history_manager.enabled = False
+        self.shell = Shell.instance(colors="nocolor")
+        if self.shell.history_manager:
+            self.shell.history_manager.enabled = False
         self.shell._showtraceback = self._remember
         self.handles, self.errors = {}, []
 
@@ -63,30 +91,18 @@ class Servant:
     def run(self, source):
         """Execute a cell; return its outputs as a notebook stores them."""
         out, err = Stream(), Stream()
-        self.errors = []
-        shell = self.shell
-        kept = shell.display_pub, shell.displayhook
-        publisher = CapturingDisplayPublisher()
-        results = []
-        shell.display_pub = publisher
-        shell.displayhook = hook = CapturingDisplayHook(shell=shell, outputs=results)
-        try:
-            with (
-                contextlib.redirect_stdout(out),
-                contextlib.redirect_stderr(err),
-                shell.builtin_trap,
-            ):
-                sys.displayhook = hook
-                shell.run_cell(source, store_history=True)
-        finally:
-            shell.display_pub, shell.displayhook = kept
+        self.errors, shown, values = [], self.shell.display_pub.outputs, self.shell.displayhook.kept
+        shown.clear()
+        values.clear()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            self.shell.run_cell(source, store_history=True)
         outputs = [
             {"output_type": "stream", "name": name, "text": stream.text()}
             for name, stream in (("stdout", out), ("stderr", err))
             if stream.kept
         ]
-        outputs += [self._shown("display_data", o) for o in publisher.outputs[:20]]
-        outputs += [self._shown("execute_result", o) for o in results[-1:]]
+        outputs += [self._shown("display_data", o) for o in shown[:20]]
+        outputs += [self._shown("execute_result", o) for o in values[-1:]]
         return {"outputs": outputs + self.errors, "ok": not self.errors}
 
     def _shown(self, kind, output):

@@ -1,0 +1,130 @@
+"""A small class from release to feedback: by the commands, by Dask, and without a sandbox."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import hostile
+import pytest
+from conftest import ROOT
+
+from classroom import course, grade, mutation
+
+WORDS = {"ada": "all", "bob": "none"}
+
+
+def command(*words, **options):
+    done = subprocess.run(
+        [sys.executable, "-m", "classroom", *map(str, words)],
+        **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": 280, **options},
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def class_of_two(released, tmp_path):
+    made = hostile.Class(tmp_path / "handed in", released)
+    made.add("ada", made.solved())
+    made.add("bob", made.stub())
+    return made
+
+
+def points(rows):
+    return {row["student"]: row["points"] for row in rows}
+
+
+@pytest.mark.timeout(600)
+def test_from_release_to_export(tmp_path, class_of_two, box):
+    root = tmp_path / "course"
+    assert command("release", root, "batch_norm")[0] == 0
+    code, said = command("grade", root, "batch_norm", class_of_two.folder, "--jobs", 1)
+    assert (code, "2 of 2 graded" in said) == (0, True), said
+    assert command("feedback", root, "batch_norm")[1].startswith("2 pages")
+    code, said = command("export", root, tmp_path / "grades.csv")
+    assert code == 0, said
+    lines = (tmp_path / "grades.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[3] for line in lines[1:]] == ["ada", "bob"]
+    assert [float(line.split(",")[9]) for line in lines[1:]] == [20, 0]
+
+
+def test_the_zip_is_what_a_student_needs_and_no_more(released, tmp_path):
+    with zipfile.ZipFile(released.root / "zips" / "batch_norm.zip") as archive:
+        archive.extractall(tmp_path)
+    folder = tmp_path / "batch_norm"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        *("batch_norm.ipynb", "checking.py", "checks.py", "guards.py"),
+    ]
+    text = (folder / "batch_norm.ipynb").read_text(encoding="utf-8")
+    assert "hidden." not in text
+    assert "SOLUTION" not in text
+    assert "NotImplementedError" in text
+    options = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": ""}}
+    done = subprocess.run([sys.executable, "checks.py"], capture_output=True, text=True, **options)
+    assert done.stdout.rstrip().endswith("0 of 20 points by the public checks; hidden checks decide.")
+
+
+def test_a_student_with_the_solution_sees_all_points(released, tmp_path, class_of_two):
+    with zipfile.ZipFile(released.root / "zips" / "batch_norm.zip") as archive:
+        archive.extractall(tmp_path)
+    folder = tmp_path / "batch_norm"
+    text = (class_of_two.folder / "ada" / "batch_norm.ipynb").read_bytes()
+    (folder / "batch_norm.ipynb").write_bytes(text)
+    done = subprocess.run([sys.executable, "checks.py"], cwd=folder, capture_output=True, text=True)
+    assert "20 of 20 points" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_dask_says_the_same(tmp_path, class_of_two, box):
+    from dask.distributed import LocalCluster
+
+    rows = []
+    os.environ["PYTHONPATH"] = str(ROOT)
+    for number, kind in enumerate(("processes", "dask")):
+        here = course.Course(tmp_path / f"course{number}")
+        course.release(here, ["batch_norm"])
+        (here.root / "secret").write_bytes(b"the same for both")
+        if kind == "dask":
+            with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+                address = cluster.scheduler_address
+                found, _ = grade.grade(here.root, "batch_norm", class_of_two.folder, scheduler=address)
+        else:
+            found, _ = grade.grade(here.root, "batch_norm", class_of_two.folder, jobs=2)
+        rows.append(points(found))
+    assert rows[0] == rows[1]
+
+
+def test_unsafe_is_said_aloud_and_grades_the_same(tmp_path, class_of_two):
+    root = tmp_path / "course"
+    command("release", root, "batch_norm")
+    code, said = command("grade", root, "batch_norm", class_of_two.folder, "--unsafe", "--jobs", 1)
+    assert code == 0, said
+    assert "UNSAFE" in said
+    assert "2 of 2 graded" in said
+
+
+def test_without_a_sandbox_grading_refuses(released, class_of_two):
+    without = {"PATH": os.path.dirname(sys.executable), "HOME": str(class_of_two.folder)}
+    code, said = command("grade", released.root, "batch_norm", class_of_two.folder, env=without)
+    assert code == 1
+    assert "apt install bubblewrap" in said
+    assert "Traceback" not in said
+
+
+def test_an_assignment_that_is_not_there_is_named(tmp_path):
+    code, said = command("grade", tmp_path, "batch_norm", tmp_path)
+    assert code == 1
+    assert "is not released" in said
+    assert "Traceback" not in said
+
+
+def test_norms_is_not_in_the_graders_environment():
+    done = subprocess.run([sys.executable, "-c", "import norms"], cwd="/", capture_output=True)
+    assert done.returncode == 1
+
+
+def test_a_record_holds_no_hidden_number(ghost):
+    rows = json.loads(mutation.record(ghost).read_text(encoding="utf-8"))["rows"]
+    assert all("array([" not in row["said"] for row in rows)
