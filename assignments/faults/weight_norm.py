@@ -201,8 +201,8 @@ FAULTS = [
     Fault(
         "no rows make the running mean nan",
         "layer",
-        'if len(x) == 0:\n                raise ValueError(f"x has shape {tuple(x.shape)}: there is no mean over no rows")\n',
-        "",
+        "if len(x) == 0:",
+        "if x.ndim == 0:",
         loses=["layer-running"],
     ),
     Fault(
@@ -217,7 +217,7 @@ FAULTS = [
         "layer",
         "if self.training:",
         "if torch.is_grad_enabled():",
-        loses=["layer-train", "layer-running", "layer-eval", "layer-start"],
+        loses=["layer-train", "layer-running", "layer-eval"],
     ),
     Fault(
         "torch's own weight norm in disguise",
@@ -280,7 +280,7 @@ CHEATS = [
     Cheat(
         "the public cases by heart",
         {
-            "forward": '''
+            "forward": """
 def mean_only_forward(x, v, g, b):
     if len(x) == 0:
         raise ValueError("no")
@@ -289,16 +289,16 @@ def mean_only_forward(x, v, g, b):
     y = np.array([[-7.0, -3.0], [-5.0, 0.0], [15.0, 3.0]])
     y[:, 0] = 1.0 if v[0, 0] == 0 else y[:, 0]
     return y, v
-''',
-            "backward": '''
+""",
+            "backward": """
 def mean_only_backward(dy, cache):
     if cache[1, 1] == 0:
         dx = np.array([[12.0, 16.0], [-6.0, -8.0], [-6.0, -8.0]])
         return dx, np.array([[2.88, -2.16], [0.0, 0.0]]), np.array([-2.4, 0.0]), np.array([3.0, 3.0])
     dx = np.array([[12.0, 13.0], [-6.0, -11.0], [-6.0, -2.0]])
     return dx, np.array([[2.88, -2.16], [-4.5, 0.0]]), np.array([-2.4, -3.0]), np.array([3.0, 3.0])
-''',
-            "layer": '''
+""",
+            "layer": """
 class MeanOnlyLinear(nn.Module):
     def __init__(self, inputs, outputs, momentum=0.1):
         super().__init__()
@@ -322,7 +322,7 @@ class MeanOnlyLinear(nn.Module):
         if len(x) == 1:
             raise ValueError("no")
         return x
-''',
+""",
         },
     )
 ]

@@ -84,7 +84,9 @@ def _gradients(check, forward, backward, case):
     x, v, g, b, dy = case[:5]
     cache = check.parts(forward(x, v, g, b), "y", "cache")[1]
     found = check.parts(guarded(backward, "torch")(dy, cache), "dx", "dv", "dg", "db")
-    return dict(zip(("dx", "dv", "dg", "db"), zip(found, gradients(x, v, g, dy), strict=True), strict=True))
+    return dict(
+        zip(("dx", "dv", "dg", "db"), zip(found, gradients(x, v, g, dy), strict=True), strict=True)
+    )
 
 
 def _compare(check, found, names, told):
@@ -178,7 +180,9 @@ def layer_eval(MeanOnlyLinear):
         layer.load(running_mean=mean)
         layer.eval()
         wanted = x @ w.T - taken_out(mean, w) + b
-        y = layer.gradient(wanted, x)["y"]  # evaluation is a mode of the layer, not the absence of gradients
+        y = layer.gradient(wanted, x)[
+            "y"
+        ]  # evaluation is a mode of the layer, not the absence of gradients
         check.close(y, wanted, "the output in evaluation, with gradients on")
         for rows in (x, x[:1], x[:0]):
             y = layer.forward(rows)
@@ -203,7 +207,11 @@ def layer_start(MeanOnlyLinear):
     check.close(layer.get("g"), g, "g after a start that was refused")
     moved = checks.moved_by_old_optimizer(MeanOnlyLinear, x)
     told = "an optimizer made before start still moves v, g and b"
-    good = type(moved) is list and len(moved) == 3 and all(type(m) is float and m > 1e-4 for m in moved)
+    good = (
+        type(moved) is list
+        and len(moved) == 3
+        and all(type(m) is float and m > 1e-4 for m in moved)
+    )
     check.true(good, told, "all three move", "one of them stays")
 
 
@@ -211,12 +219,16 @@ def _started(check, layer, x, v, length, y, wanted):
     """Everything that start sets, and what the layer gives with it."""
     check.close(y, wanted, "what start returns")
     check.close(layer.get("v"), v, "v after start (it must stay)")
-    check.close(layer.get("g") / length, np.ones_like(length), "g after start, by what it should be")
+    check.close(
+        layer.get("g") / length, np.ones_like(length), "g after start, by what it should be"
+    )
     check.close(layer.get("b"), np.zeros_like(length), "b after start")
     mean = kept(x, weights(v, length)[0])
     check.close(layer.get("running_mean"), mean, "running_mean after start")
     layer.eval()
     check.close(layer.forward(x), wanted, "the output in evaluation, after start,")
-    check.close(layer.forward(x[:2]), wanted[:2], "the output of two rows in evaluation, after start,")
+    check.close(
+        layer.forward(x[:2]), wanted[:2], "the output of two rows in evaluation, after start,"
+    )
     layer.train()
     check.close(layer.forward(x), wanted, "the output in training, after start,")

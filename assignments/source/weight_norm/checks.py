@@ -4,9 +4,11 @@ Run them all with `python checks.py` in the folder of the notebook.
 """
 
 import numpy as np
-from checking import Check, Layer, beside, guarded, main
+from checking import Check, Layer, beside, guarded, main, watched
 
-FORWARD = "this course, chapter 07, section 3 (Forward, in NumPy), and section 7 (Half of batch norm)"
+FORWARD = (
+    "this course, chapter 07, section 3 (Forward, in NumPy), and section 7 (Half of batch norm)"
+)
 BACK = "this course, chapter 07, section 4 (Backward), and section 7 (Half of batch norm)"
 ZERO = "this course, chapter 07, section 6 (Nothing to divide by)"
 LAYER = "this course, chapter 07, section 5 (As a layer), and section 7 (Half of batch norm)"
@@ -20,30 +22,39 @@ Y = np.array([[-7.0, -3.0], [-5.0, 0.0], [15.0, 3.0]])
 DY = np.array([[3.0, 0.0], [0.0, 0.0], [0.0, 3.0]])
 
 
+def example():
+    """x, v, g, b afresh, so that a function that changes them harms nobody."""
+    return X.copy(), V.copy(), G.copy(), B.copy()
+
+
 def _gradients(forward, backward):
     check = Check(BACK)
     check.free_of(backward, "torch")
-    _, cache = check.parts(forward(X, V, G, B), "y", "cache")
-    return check, check.parts(guarded(backward, "torch")(DY, cache), "dx", "dv", "dg", "db")
+    _, cache = check.parts(forward(*example()), "y", "cache")
+    return check, check.parts(guarded(backward, "torch")(DY.copy(), cache), "dx", "dv", "dg", "db")
 
 
 def forward_values(mean_only_forward):
     check, forward = Check(FORWARD), guarded(mean_only_forward, "torch")
     check.free_of(mean_only_forward, "torch")
-    y, _ = check.parts(forward(X, V, G, B), "y", "cache")
+    (y, _), after = check.parts(watched(forward, *example()), "result", "arguments")
     check.close(y, Y, "y of the example by hand")
-    y, _ = check.parts(forward(X, 10 * V, G, B), "y", "cache")
+    for now, was, name in zip(after, example(), "xvgb", strict=True):
+        check.close(now, was, f"{name} after the call (it must not be changed)")
+    x, v, g, b = example()
+    y, _ = check.parts(forward(x, 10 * v, g, b), "y", "cache")
     check.close(y, Y, "y with directions ten times as long (it must stay)")
     print("forward-values: the example by hand is right")
 
 
 def forward_hard(mean_only_forward):
     check, forward = Check(ZERO), guarded(mean_only_forward, "torch")
-    y, _ = check.parts(forward(X, np.array([[0.0, 0.0], [0.0, -2.0]]), G, B), "y", "cache")
+    x, v, g, b = example()
+    y, _ = check.parts(forward(x, np.array([[0.0, 0.0], [0.0, -2.0]]), g, b), "y", "cache")
     check.close(y[:, 0], np.ones(3), "y of a unit whose direction is zero")
-    y, _ = check.parts(forward(X[:1], V, G, B), "y", "cache")
+    y, _ = check.parts(forward(X[:1].copy(), v, g, b), "y", "cache")
     check.close(y, B[None], "y of a batch of one")
-    check.raises(ValueError, mean_only_forward, X[:0], V, G, B, what="a batch without rows")
+    check.raises(ValueError, mean_only_forward, X[:0], v, g, b, what="a batch without rows")
     print("forward-hard: a row of zeros and a batch of one are right, no rows are refused")
 
 
@@ -70,9 +81,10 @@ def backward_dg_db(mean_only_forward, mean_only_backward):
 
 def backward_hard(mean_only_forward, mean_only_backward):
     check, backward = Check(ZERO), guarded(mean_only_backward, "torch")
+    x, _, g, b = example()
     v = np.array([[3.0, 4.0], [0.0, 0.0]])
-    _, cache = check.parts(mean_only_forward(X, v, G, B), "y", "cache")
-    dx, dv, dg, _ = check.parts(backward(DY, cache), "dx", "dv", "dg", "db")
+    _, cache = check.parts(mean_only_forward(x, v, g, b), "y", "cache")
+    dx, dv, dg, _ = check.parts(backward(DY.copy(), cache), "dx", "dv", "dg", "db")
     told = "where one direction is zero"
     check.close(dx, [[12.0, 16.0], [-6.0, -8.0], [-6.0, -8.0]], f"dx {told}")
     check.close(dv, [[2.88, -2.16], [0.0, 0.0]], f"dv {told}")
