@@ -65,13 +65,6 @@ FAULTS = [
         loses=[*FORWARD, "backward-strength"],
     ),
     Fault(
-        "shift ignored",
-        "forward",
-        "styled = gains * x_hat + shifts",
-        "styled = gains * x_hat",
-        loses=[*FORWARD, "backward-strength"],
-    ),
-    Fault(
         "strength on the wrong side",
         "forward",
         "y = part * styled + (1 - part) * x",
@@ -83,7 +76,7 @@ FAULTS = [
         "forward",
         "part = strength[:, None, None]",
         "part = strength.mean()",
-        loses=[*FORWARD, *BACKWARD],
+        loses=[*FORWARD, "backward-content", *STYLE],
     ),
     Fault(
         "styles dealt out in the wrong order",
@@ -91,13 +84,6 @@ FAULTS = [
         "(np.repeat(v, each, axis=0) for v in (gain, shift))",
         "(np.concatenate([v] * each) for v in (gain, shift))",
         loses=["forward-shared"],
-    ),
-    Fault(
-        "the style's map must have the content's size",
-        "forward",
-        "apart = style - shift",
-        "apart = (style - shift)[:, :, : x.shape[2], : x.shape[3]]",
-        loses=["forward-hard"],
     ),
     Fault(
         "images left over are dropped, not refused",
@@ -191,24 +177,17 @@ FAULTS = [
         loses=["backward-shared"],
     ),
     Fault(
-        "gradient of the wrong images for a style",
+        "gradients of the wrong images for a style",
         "backward",
         "return v.reshape(len(s_hat), -1, *v.shape[1:]).sum(axis=1)",
-        "return sum(v[k :: len(v) // len(s_hat)] for k in range(len(v) // len(s_hat)))[::-1]",
-        loses=["forward-hard"],
+        "return sum(v[k * len(s_hat) : (k + 1) * len(s_hat)] for k in range(len(v) // len(s_hat)))",
+        loses=["backward-shared"],
     ),
     Fault(
         "dstrength without the content",
         "backward",
         "(dy * step).sum(axis=(0, 2, 3))",
         "(dy * (step + 0.1)).sum(axis=(0, 2, 3))",
-        loses=["backward-strength"],
-    ),
-    Fault(
-        "dstrength a mean over the images",
-        "backward",
-        "(dy * step).sum(axis=(0, 2, 3))",
-        "(dy * step).sum(axis=(2, 3)).mean(axis=0)",
         loses=["backward-strength"],
     ),
     Fault(
@@ -258,7 +237,7 @@ FAULTS = [
         "layer",
         "kind = torch.promote_types(x.dtype, torch.float32)",
         "kind = torch.float32",
-        loses=["layer-values"],
+        loses=["layer-hard"],
     ),
     Fault(
         "view of maps that are not in order",
@@ -286,7 +265,7 @@ CHEATS = [
     Cheat(
         "the public cases by heart",
         {
-            "forward": '''
+            "forward": """
 def adain_forward(x, style, strength, eps=1e-5):
     if len(x) % len(style) or x.shape[1] != style.shape[1] or x.shape[2:] == (1, 1):
         if style.shape[0] == 2 and style.shape[2] == 1:
@@ -300,8 +279,8 @@ def adain_forward(x, style, strength, eps=1e-5):
     if len(x) == 4:
         y = y[checks.ORDER] if x.shape[1:] == y.shape[1:] else 0 * x
     return part * y + (1 - part) * checks.X if len(x) == 2 else y, (part, len(x))
-''',
-            "backward": '''
+""",
+            "backward": """
 def adain_backward(dy, cache):
     part, images = cache
     dx = np.array(dy, dtype=float)
@@ -309,8 +288,8 @@ def adain_backward(dy, cache):
         dx[0, 0] = [[-5, 5], [-5, 5]]
     dstyle = np.array([[[[3.0, 7]], [[0.5, 0.5]]], [[[0, 0]], [[0, 0]]]]) * images / 2
     return dx, dstyle, (checks.DY * (checks.Y - checks.X)).sum((0, 2, 3))
-''',
-            "layer": '''
+""",
+            "layer": """
 class AdaptiveInstanceNorm(nn.Module):
     def __init__(self, channels, eps=1e-5):
         super().__init__()
@@ -320,7 +299,7 @@ class AdaptiveInstanceNorm(nn.Module):
         y = torch.tensor(checks.Y, dtype=x.dtype)
         y = y[checks.ORDER] if len(x) == 4 else y
         return y.reshape(x.shape) if y.numel() == x.numel() else 0 * x
-''',
+""",
         },
     )
 ]

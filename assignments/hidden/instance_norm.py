@@ -36,7 +36,8 @@ def gradients(x, style, strength, dy, eps=1e-5):
     up = a * dy
     inner = up - up.mean((2, 3), keepdims=True) - x_hat * (up * x_hat).mean((2, 3), keepdims=True)
     dx = gains / deviation * inner + (1 - a) * dy
-    dstyle, owner = np.zeros(style.shape), spread(np.arange(len(style)).reshape(-1, 1, 1, 1), len(x))
+    owner = spread(np.arange(len(style)).reshape(-1, 1, 1, 1), len(x))
+    dstyle = np.zeros(style.shape)
     for n, s in enumerate(owner.ravel()):
         dgain, dshift = ((up[n] * v).sum((1, 2), keepdims=True) for v in (x_hat[n], 1))
         dstyle[s] += (dshift + dgain * (style[s] - shift[s]) / gain[s]) / style[0, 0].size
@@ -200,6 +201,9 @@ def layer_hard(AdaptiveInstanceNorm):
         look = style.reshape(*style.shape[:2], *[1] * (len(axes) - 1), -1)
         y = check.array(layer.forward(content, look), content.shape, f"the output of {name}")
         check.close(y.reshape(x.shape), wanted, f"the output of {name}")
+    far = reference(x + 1e5, style, 1 + 0 * strength)
+    layer.load(strength=1 + 0 * strength)
+    check.close(layer.forward(x + 1e5, style), far, "the output in float64, far from zero")
     half = Layer(AdaptiveInstanceNorm, x.shape[1], dtype="float16")
     half.load(strength=np.ones(x.shape[1]))
     for scale, style_scale in ((600, 1), (1, 600), (0.002, 1)):
