@@ -54,7 +54,7 @@ class Kernel:
         self.limits = limits or sandbox.Limits()
         self.process, self.buffer, self.generation, self.deaths = None, b"", 0, []
         self.sources, self.done = [], []
-        self.began, self.used = time.monotonic(), 0.0
+        self.used = 0.0
 
     def __enter__(self):
         return self
@@ -112,14 +112,18 @@ class Kernel:
         self.buffer = b""
         self.generation += 1
         self.process = sandbox.Process(self.kind, self.files, self.limits, self.slot)
-        self._receive(Patience(self.process, self.limits.start), "starting")
+        try:
+            self._receive(Patience(self.process, self.limits.start), "starting")
+        except KernelDied as death:
+            self.deaths.append(("starting", death.reason))
+            self.close()
+            raise
         for source in self.done:
             self._exchange({"op": "run", "source": source}, self.limits.cell, "an earlier cell")
 
     def _ask(self, order, seconds, what):
-        waited = time.monotonic() - self.began
         used = self.used + (self.process.processor_time()[0] if self.process else 0)
-        if used > self.limits.total or waited > Patience.LONGEST * self.limits.total:
+        if used > self.limits.total:
             self.close()
             raise KernelDied("total", what)
         if self.process is None:
@@ -159,8 +163,9 @@ class Kernel:
     def _read(self, length, end, what):
         pipe = self.process.popen.stdout.fileno()
         while len(self.buffer) < length:
-            if not select.select([pipe], [], [], end.left())[0]:
-                end.check(what)
+            ready = select.select([pipe], [], [], end.left())[0]
+            end.check(what)
+            if not ready:
                 continue
             chunk = os.read(pipe, 2**20)
             if not chunk:
@@ -172,30 +177,36 @@ class Kernel:
 
 class Patience:
     """How long to wait. On a busy machine a program gets its seconds of the processor all the same: time is
-    up when it has used them, or does nothing, or after LONGEST times as long."""
+    up when it has used them, or does nothing, or after LONGEST times as long. Time in which the grader
+    itself was stopped (a lid closed, Ctrl-Z) does not count.
+    """
 
     LONGEST = 30
     LOOKS = 5
+    STEP = 0.5  # seconds between two looks
 
     def __init__(self, process, seconds):
-        self.process, self.seconds = process, seconds
-        self.began, self.used = time.monotonic(), process.processor_time()[0]
+        self.process, self.seconds, self.waited = process, seconds, 0.0
+        self.last, self.used = time.monotonic(), process.processor_time()[0]
 
     def left(self):
         """Seconds until the next look."""
-        return max(0.05, min(self.seconds, self.began + self.seconds - time.monotonic()))
+        self.last = time.monotonic()
+        return max(0.05, min(self.STEP, self.seconds - self.waited))
 
     def check(self, what):
-        """Raise KernelDied if time is up."""
-        waited = time.monotonic() - self.began
-        if waited < self.seconds:
+        """Count the time since `left`; raise KernelDied if time is up."""
+        self.waited += min(time.monotonic() - self.last, 2 * self.STEP)
+        if self.waited < self.seconds:
             return
         used, busy = self.process.processor_time()
         for _ in range(self.LOOKS):
             time.sleep(0.1)
             more, at_work = self.process.processor_time()
             busy |= at_work or more > used
-        if not busy or more - self.used > 0.8 * self.seconds or waited > self.LONGEST * self.seconds:
+        self.waited += 0.1 * self.LOOKS
+        most = self.LONGEST * self.seconds
+        if not busy or more - self.used > 0.8 * self.seconds or self.waited > most:
             raise KernelDied("time", what)
 
 
