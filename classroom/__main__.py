@@ -9,16 +9,14 @@ import nbformat
 
 from . import content, mutation, sandbox, vary, writing
 
+KNOWN = (content.Missing, content.Failed, sandbox.NoSandbox, mutation.Wrong, vary.Unfit)
+
 
 def main(arguments=None):
     options = parser().parse_args(arguments)
     try:
         sys.exit(options.run(options))
-    except (content.Missing, sandbox.NoSandbox, mutation.Wrong, vary.Unfit) as error:
-        sys.exit(str(error))
-    except RuntimeError as error:
-        if type(error).__name__ != "Failed":
-            raise
+    except KNOWN as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("\nStopped. What was done is kept: the same command goes on from here.")
@@ -41,7 +39,9 @@ def parser():
     _root(one)
     one = command(do_grade, "grade a folder of submissions", "COURSE", "NAME", "FOLDER")
     one.add_argument("--jobs", type=int, help="so many at once (default: all processors)")
-    one.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster that shares COURSE")
+    one.add_argument(
+        "--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster that shares COURSE"
+    )
     one.add_argument("--due", help="such as '2026-12-01 23:59' in UTC: later ones are marked late")
     one.add_argument("--seconds", type=float, help="that a cell may take (default: 60)")
     one.add_argument("--again", action="store_true", help="run all anew, also what is done")
@@ -51,7 +51,9 @@ def parser():
     one.add_argument("names", nargs="*", metavar="NAME")
     one = command(do_vary, "draw a variant of an assignment", "NAME")
     one.add_argument("--seed", required=True, help="the same seed draws the same variant")
-    one.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="laid out as assignments/")
+    one.add_argument(
+        "--to", type=Path, required=True, metavar="FOLDER", help="laid out as assignments/"
+    )
     one.add_argument("--twist", action="append", default=[], metavar="NAME=CHOICE")
     _root(one)
     one = command(do_check, "try solution, stub, faults and cheats of assignments")

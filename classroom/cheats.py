@@ -11,7 +11,7 @@ from .content import is_check
 from .mutation import Cheat
 
 # Answers of the right form with nothing in them; NAMES is put in front.
-EMPTY = '''
+EMPTY = """
 import numpy as np
 import torch
 
@@ -39,9 +39,9 @@ def install(answer=answer, layer=Empty):
             globals()[name] = layer
         else:
             globals()[name] = (lambda n: lambda *a, **k: answer(n, a))(name)
-'''
+"""
 CHEATS = {
-    "an object that is equal to everything": '''
+    "an object that is equal to everything": """
 class Always(np.ndarray):
     __eq__ = __le__ = __ge__ = __lt__ = __gt__ = lambda self, other: True
     __ne__ = lambda self, other: False
@@ -57,8 +57,8 @@ class Layer(Empty):
 
 equal = lambda name, args: answer(name, args, lambda a: np.zeros_like(a).view(Always))
 install(equal, Layer)
-''',
-    "NumPy and assert patched": '''
+""",
+    "NumPy and assert patched": """
 import builtins
 import checking
 for name in ("allclose", "array_equal", "isclose", "all", "isfinite"):
@@ -71,8 +71,8 @@ for name in ("close", "true", "array", "fail", "different", "raises", "free_of")
     setattr(checking.Check, name, lambda *a, **k: None)
 checking.CheckFailed = type("Never", (Exception,), {})
 install()
-''',
-    "the test's source and frames read": '''
+""",
+    "the test's source and frames read": """
 import glob
 import inspect
 import os
@@ -99,8 +99,8 @@ def stolen(name, args):
     return answer(name, args)
 
 install(stolen)
-''',
-    "the expected object returned": '''
+""",
+    "the expected object returned": """
 import gc
 
 def expected(name, args):
@@ -112,8 +112,8 @@ def expected(name, args):
     return answer(name, args, lambda a: right[-1] if right else a)
 
 install(expected)
-''',
-    "the checker's exception caught": '''
+""",
+    "the checker's exception caught": """
 import builtins
 import sys
 import checking
@@ -129,8 +129,8 @@ get_ipython().set_custom_exc((BaseException,), lambda *a, **k: None)
 get_ipython().showtraceback = lambda *a, **k: None
 checking.Check.fail = lambda *a, **k: None
 install()
-''',
-    "the score written": '''
+""",
+    "the score written": """
 import glob
 import json
 import os
@@ -154,8 +154,8 @@ for number in range(3, 40):
 display(100.0)
 install()
 100.0
-''',
-    "the hidden seed looked for": '''
+""",
+    "the hidden seed looked for": """
 import os
 import sys
 import checking
@@ -174,7 +174,7 @@ class Fixed:
 np.random.default_rng = checking.rng = lambda *a, **k: Fixed()
 checking.reseed = lambda *a: None
 install(lambda name, args: answer(name, args, np.ones_like))
-''',
+""",
 }
 
 

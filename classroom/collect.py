@@ -103,7 +103,9 @@ def _folder(path, name):
         inside = child.resolve().is_relative_to(path.resolve())
         if child.is_symlink() or not inside:
             odd.append(f"{where} is a symbolic link: not followed")
-        elif child.is_file() and not any(part.startswith(".") for part in child.relative_to(path).parts):
+        elif child.is_file() and not any(
+            part.startswith(".") for part in child.relative_to(path).parts
+        ):
             files.append(child)
     notebooks = [f for f in files if f.suffix == ".ipynb"]
     right = [f for f in notebooks if f.stem == name] or notebooks
@@ -149,7 +151,9 @@ def _zip(path, name):
         with zipfile.ZipFile(path) as archive:
             yield from _members(archive, path, name)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        yield Handed(student_id(path.stem), path.name, odd=[f"not a zip that can be read ({error})"])
+        yield Handed(
+            student_id(path.stem), path.name, odd=[f"not a zip that can be read ({error})"]
+        )
 
 
 def _members(archive, path, name):
@@ -165,7 +169,7 @@ def _members(archive, path, name):
         elif parts[-1].endswith(".ipynb"):
             entries.append((info, parts))
     folders = {parts[0] for _, parts in entries if len(parts) > 1}
-    several = len(folders) > 1 or len(entries) > 1 and not folders
+    several = len(folders) > 1 or (len(entries) > 1 and not folders)
     mine = [e for e in entries if e[1][-1] == f"{name}.ipynb"] or entries
     for info, parts in entries if several else mine:
         if several:

@@ -21,6 +21,10 @@ class Missing(FileNotFoundError):
     """An assignment, or a part of it, is not there; the message says which and what to do."""
 
 
+class Failed(RuntimeError):
+    """nbgrader could not do something; the message is its own log."""
+
+
 @dataclass(frozen=True)
 class Assignment:
     """One assignment of a folder laid out as `assignments/` is."""

@@ -32,10 +32,6 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 EPOCH = (2026, 1, 1, 0, 0, 0)  # of the files in a zip, so that the same content is the same file
 
 
-class Failed(RuntimeError):
-    """nbgrader could not do something; the message is its own log."""
-
-
 def configuration(root, kind=""):
     """nbgrader's configuration, with the sandbox in the place of its own execution."""
     c = Config()
@@ -122,7 +118,9 @@ class Course:
 def told(result, what):
     """Raise what nbgrader says when it has failed."""
     if not result["success"]:
-        raise Failed(f"nbgrader could not {what}:\n{result.get('log', '')}{result.get('error', '')}")
+        raise content.Failed(
+            f"nbgrader could not {what}:\n{result.get('log', '')}{result.get('error', '')}"
+        )
     return result
 
 

@@ -40,7 +40,9 @@ def encode(value, keep=None, depth=0):
         pairs = [[encode(k, None, depth + 1), encode(v, keep, depth + 1)] for k, v in value.items()]
         return {"dict": pairs}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-        plain = np.array(value.view(np.ndarray), order="C")  # a subclass and its methods stay behind
+        plain = np.array(
+            value.view(np.ndarray), order="C"
+        )  # a subclass and its methods stay behind
         return {"array": [plain.dtype.str, list(plain.shape), _text(plain)]}
     if isinstance(value, np.generic) and value.dtype.kind in "biufc":
         plain = np.array(value)

@@ -93,6 +93,7 @@ def judge(cell, kernel, modules, assignment, student, secret, odd):
     """Run a locked check out here; only stand-ins of the student's things reach it."""
     name = _id(cell)
     import checking  # on the path since the modules were loaded
+
     checking.reseed(*seed(secret, student, assignment.name, name))
     said = io.StringIO()
     cell.outputs = []
@@ -109,15 +110,24 @@ def judge(cell, kernel, modules, assignment, student, secret, odd):
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
-        odd.append(f"check {name} broke down ({type(error).__name__}: {error}, {place}): look at it by hand")
+        odd.append(
+            f"check {name} broke down ({type(error).__name__}: {error}, {place}): look at it by hand"
+        )
         cell.outputs.append(_error("CheckFailed", "what came could not be judged"))
     else:
         if said.getvalue():
-            cell.outputs.append({"output_type": "stream", "name": "stdout", "text": said.getvalue()})
+            cell.outputs.append(
+                {"output_type": "stream", "name": "stdout", "text": said.getvalue()}
+            )
         if isinstance(value, int | float) and not isinstance(value, bool):
             data = {"text/plain": repr(float(value))}
             cell.outputs.append(
-                {"output_type": "execute_result", "data": data, "metadata": {}, "execution_count": None}
+                {
+                    "output_type": "execute_result",
+                    "data": data,
+                    "metadata": {},
+                    "execution_count": None,
+                }
             )
     cell.outputs = from_dict(cell.outputs)
 

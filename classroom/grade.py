@@ -206,7 +206,9 @@ def book_all(course, name, rows, kind, options):
             row["status"] = "not graded"
             continue
         row["status"] = "graded"
-        if entered.get(row["student"]) != _of(kept) or not _autograded(course, row["student"], name):
+        if entered.get(row["student"]) != _of(kept) or not _autograded(
+            course, row["student"], name
+        ):
             done = nbgrader.autograde(name, row["student"], force=True)
             told(done, f"book {row['student']}")
             entered[row["student"]] = _of(kept)

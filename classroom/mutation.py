@@ -12,7 +12,9 @@ from pathlib import Path
 
 from . import content, execute, sandbox
 
-STUB = 'raise NotImplementedError("This part is yours: write it, run the cell, then the check below.")'
+STUB = (
+    'raise NotImplementedError("This part is yours: write it, run the cell, then the check below.")'
+)
 HEAD = ("", "who", "must get", "gets", "loses", "what the first failed check said")
 
 
@@ -94,7 +96,9 @@ def lines(assignment):
 def judged(assignment, kind, name, notebook, wanted, box):
     """Run one line: what it earns, and whether that is right."""
     began = time.monotonic()
-    odd = execute.run(notebook, assignment, f"mutation {name}", b"mutation", box, _limits(), _slot())
+    odd = execute.run(
+        notebook, assignment, f"mutation {name}", b"mutation", box, _limits(), _slot()
+    )
     points, earned, said = {}, {}, ""
     for cell in notebook.cells:
         if content.is_check(cell):
@@ -144,7 +148,10 @@ def fingerprint(assignment):
     `make test-classroom`.
     """
     digest = hashlib.sha256()
-    paths = [Path(__file__).resolve().parent / "cheats.py", *sorted(content.HANDED_OUT.glob("*.py"))]
+    paths = [
+        Path(__file__).resolve().parent / "cheats.py",
+        *sorted(content.HANDED_OUT.glob("*.py")),
+    ]
     paths += [assignment.notebook, *assignment.files(), assignment.hidden, assignment.faults]
     for path in paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
@@ -199,7 +206,9 @@ def check(names, root, only="", jobs=1, keep=True):
             rows.append(row)
             print(f"{shown(row)}  ({row['seconds']:.1f} s)", flush=True)
             if not row["right"]:
-                print(f"      must earn: {', '.join(row['wanted']) or 'nothing'}; said: {row['said']}")
+                print(
+                    f"      must earn: {', '.join(row['wanted']) or 'nothing'}; said: {row['said']}"
+                )
             for line in row["odd"] if not row["right"] else ():
                 print(f"      odd: {line}")
         faults = sum(r["kind"] == "fault" for r in rows), sum(r["kind"] == "cheat" for r in rows)

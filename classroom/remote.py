@@ -261,7 +261,9 @@ def _outputs(answer):
         kind = output.get("output_type") if isinstance(output, dict) else None
         if kind == "stream":
             name = "stderr" if output.get("name") == "stderr" else "stdout"
-            found.append({"output_type": kind, "name": name, "text": str(output.get("text"))[:30_000]})
+            found.append(
+                {"output_type": kind, "name": name, "text": str(output.get("text"))[:30_000]}
+            )
         elif kind in ("display_data", "execute_result"):
             found.append(_shown(kind, output.get("data")))
         elif kind == "error":

@@ -60,7 +60,9 @@ def csv_text(name, rows, parts):
 
 def _harmless(value):
     text = str(value)
-    return "'" + text if isinstance(value, str) and text[:1] in ("=", "+", "-", "@", "\t") else value
+    return (
+        "'" + text if isinstance(value, str) and text[:1] in ("=", "+", "-", "@", "\t") else value
+    )
 
 
 def html_text(name, rows, nobody, parts):
@@ -85,7 +87,9 @@ def _summary(rows, graded):
 
 
 def _table(head, lines, numbers=()):
-    cells = [f'<th{" class=n" if k in numbers else ""}>{html.escape(h)}</th>' for k, h in enumerate(head)]
+    cells = [
+        f"<th{' class=n' if k in numbers else ''}>{html.escape(h)}</th>" for k, h in enumerate(head)
+    ]
     text = [f"<table><thead><tr>{''.join(cells)}</tr></thead><tbody>"]
     for line in lines:
         cells = [
@@ -102,7 +106,9 @@ def _questions(graded, parts):
         got = [row["points"].get(part) or 0.0 for row in graded]
         most = graded[0]["max"].get(part, 0)
         full = sum(g >= most for g in got)
-        lines.append([part, f"{most:g}", f"{sum(got) / len(got):.1f}", f"{100 * full / len(got):.0f} %"])
+        lines.append(
+            [part, f"{most:g}", f"{sum(got) / len(got):.1f}", f"{100 * full / len(got):.0f} %"]
+        )
     return "<h2>Points a question</h2>" + _table(["part", "of", "mean", "full"], lines, (1, 2, 3))
 
 
@@ -129,7 +135,9 @@ def _marks(graded, parts):
         [row["student"], f"{row['score']:g}", *(f"{row['points'].get(p) or 0:g}" for p in parts)]
         for row in graded
     ]
-    return "<h2>All marks</h2>" + _table(["student", "score", *parts], lines, range(1, len(parts) + 2))
+    return "<h2>All marks</h2>" + _table(
+        ["student", "score", *parts], lines, range(1, len(parts) + 2)
+    )
 
 
 def _pictures(graded, parts):

@@ -4,11 +4,13 @@ A sandbox sees the Python that grades, the files that were handed out, and an em
 has no network, no home, no other submission, no gradebook and no hidden check.
 """
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -26,8 +28,10 @@ No sandbox can run here, so nothing is graded: a submission is a stranger's prog
 What helps:
   apt install bubblewrap      (Fedora: dnf install bubblewrap), or
   podman build -t {image} -f assignments/Containerfile .      (or docker)
+Bubblewrap forbidden (Ubuntu 24.04 and later): sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0
 On Windows and macOS use the container. To run what students send with no protection at all, add --unsafe."""
 IMAGE = "classroom-sandbox"
+COUNT = itertools.count()
 FIRST_UID = 61000  # when root grades, a sandbox's processes are nobody's
 
 
@@ -45,7 +49,9 @@ class Limits:
     total: float = 300  # seconds in all
     cpu: int = 280  # seconds of processor time a process
     memory: int = 2 * 2**30  # bytes, all processes together
-    address: int = 6 * 2**30  # bytes of address space a process (torch maps much that it never touches)
+    address: int = (
+        6 * 2**30
+    )  # bytes of address space a process (torch maps much that it never touches)
     processes: int = 64  # processes and threads
     disk: int = 256 * 2**20  # bytes of scratch, which lies in memory
     file: int = 128 * 2**20  # bytes a file
@@ -97,14 +103,22 @@ def engine():
     return next((name for name in ("podman", "docker") if shutil.which(name)), None)
 
 
-def command(kind, files, limits, slot=0):
-    """The command that starts a servant with `files` in its folder."""
+def command(kind, files, limits, slot=0, name="classroom"):
+    """The command that starts a servant with `files` in its folder; `name` is a container's."""
     uid = FIRST_UID + slot if hasattr(os, "getuid") and os.getuid() == 0 else 0
     if kind == "bubblewrap":
         order = json.dumps(limits.inside(uid))
-        return [*bubblewrap(files, limits), sys.executable, "-s", "-B", "/servant/servant.py", order]
+        return [
+            *bubblewrap(files, limits),
+            sys.executable,
+            "-s",
+            "-B",
+            "/servant/servant.py",
+            order,
+        ]
     if kind == "container":
-        return [*container(files, limits), json.dumps(limits.inside(0) | {"NPROC": 0})]
+        order = json.dumps(limits.inside(0) | {"NPROC": 0})  # the container counts processes
+        return [*container(files, limits, name), order]
     return [sys.executable, "-s", "-B", str(HERE / "servant.py"), json.dumps(limits.inside(0))]
 
 
@@ -143,8 +157,9 @@ def bubblewrap(files, limits):
     return [*arguments, "--chdir", "/work"]
 
 
-def container(files, limits):
+def container(files, limits, name="classroom"):
     arguments = [engine(), "run", "--rm", "--interactive", "--network", "none", "--read-only"]
+    arguments += ["--name", name]
     arguments += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     arguments += ["--pids-limit", str(limits.processes), "--memory", str(limits.memory)]
     arguments += ["--memory-swap", str(limits.memory), "--user", "61000:61000"]
@@ -152,7 +167,7 @@ def container(files, limits):
     for source in [*INSIDE, *HANDED_OUT]:
         arguments += ["--volume", f"{source}:/servant/{source.name}:ro"]
     for source in files:
-        arguments += ["--volume", f"{Path(source).resolve()}:/handed_out/{Path(source).name}:ro"]
+        arguments += ["--volume", f"{Path(source).resolve()}:/work/{Path(source).name}:ro"]
     for name, value in _environment("/work").items():
         arguments += ["--env", f"{name}={value}"]
     return [*arguments, IMAGE, "python", "-s", "-B", "/servant/servant.py"]
@@ -162,13 +177,17 @@ def _environment(scratch):
     path = {"PATH": "/usr/bin:/bin", "HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8"}
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
     shown = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLCONFIGDIR": scratch}
-    quiet = {"PYTHONWARNINGS": "ignore", "IPYTHONDIR": scratch, "PYTHONPATH": "/handed_out"}
+    quiet = {"PYTHONWARNINGS": "ignore", "IPYTHONDIR": scratch, "PYTHONNOUSERSITE": "1"}
     return path | threads | shown | quiet
 
 
 def _python():
     """The folders of the Python that runs this, without those that /usr holds anyway."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), Path(os.path.realpath(sys.executable)).parents[1]]
+    places = [
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        Path(os.path.realpath(sys.executable)).parents[1],
+    ]
     kept = []
     for place in dict.fromkeys(places):
         if not place.is_relative_to("/usr") and not any(place.is_relative_to(k) for k in kept):
@@ -186,10 +205,11 @@ class Process:
 
     def __init__(self, kind, files, limits, slot=0):
         self.limits, self.ended, self.folder, self.used = limits, "", None, {}
+        self.name = f"classroom-{os.getpid()}-{next(COUNT)}" if kind == "container" else ""
         options = {"cwd": "/", "env": {"PATH": os.environ.get("PATH", "/usr/bin")}}
+        if kind == "container":
+            del options["env"]  # the client may need its own
         if kind == "unsafe":
-            import tempfile
-
             self.folder = tempfile.mkdtemp(prefix="unsafe-")
             for source in files:
                 shutil.copy(source, self.folder)
@@ -199,7 +219,7 @@ class Process:
                 "PYTHONPATH": str(HERE / "handed_out"),
             }
         self.popen = subprocess.Popen(
-            command(kind, files, limits, slot),
+            command(kind, files, limits, slot, self.name),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -240,6 +260,9 @@ class Process:
         if self.folder:
             for child in _children(self.popen.pid):
                 child.kill()
+        if self.name:  # the end of the client is not the end of the container
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            subprocess.run([engine(), "kill", self.name], **quiet)
         self.popen.kill()
 
     def close(self):

@@ -1,28 +1,30 @@
 """A source notebook as a text that is pleasant to write and to compare, and back.
 
-    # %% [markdown]
-    # Text of a markdown cell.
-    # %%
-    code = "of an ordinary cell"
-    # %% solution forward
-    def forward(x):
-        ### BEGIN SOLUTION
-        ...
-        ### END SOLUTION
-    # %% check forward-values 3
-    checks.forward(forward)
-    ### BEGIN HIDDEN TESTS
-    hidden.forward(forward)
-    ### END HIDDEN TESTS
-    # %% [markdown] answer why 6
-    # ### BEGIN SOLUTION ... the model answer ... ### END SOLUTION
+# %% [markdown]
+# Text of a markdown cell.
+# %%
+code = "of an ordinary cell"
+# %% solution forward
+def forward(x):
+    ### BEGIN SOLUTION
+    ...
+    ### END SOLUTION
+# %% check forward-values 3
+checks.forward(forward)
+### BEGIN HIDDEN TESTS
+hidden.forward(forward)
+### END HIDDEN TESTS
+# %% [markdown] answer why 6
+# ### BEGIN SOLUTION ... the model answer ... ### END SOLUTION
 """
 
 import re
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-HEAD = re.compile(r"^# %%(?: (?P<markdown>\[markdown\]))?(?: (?P<role>solution|check|answer) (?P<id>[\w-]+))?(?: (?P<points>[\d.]+))?\s*$")
+HEAD = re.compile(
+    r"^# %%(?: (?P<markdown>\[markdown\]))?(?: (?P<role>solution|check|answer) (?P<id>[\w-]+))?(?: (?P<points>[\d.]+))?\s*$"
+)
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
@@ -56,7 +58,11 @@ def _cell(head, lines, number):
     cell = (new_markdown_cell if head["markdown"] else new_code_cell)(source, id=name)
     if role:
         told = {"schema_version": 3, "grade_id": name, "task": False}
-        told |= {"solution": role != "check", "grade": role != "solution", "locked": role == "check"}
+        told |= {
+            "solution": role != "check",
+            "grade": role != "solution",
+            "locked": role == "check",
+        }
         if role != "solution":
             told["points"] = float(head["points"])
         cell.metadata["nbgrader"] = told

@@ -49,7 +49,13 @@ FAULTS = [
         "var = grouped.var(axis=1, ddof=1, keepdims=True)",
         loses=[*FORWARD, *BACKWARD],
     ),
-    Fault("gain ignored in the forward", "forward", "(gamma * x_hat + beta)", "(x_hat + beta)", FORWARD),
+    Fault(
+        "gain ignored in the forward",
+        "forward",
+        "(gamma * x_hat + beta)",
+        "(x_hat + beta)",
+        FORWARD,
+    ),
     Fault("shift ignored", "forward", "(gamma * x_hat + beta)", "(gamma * x_hat)", FORWARD),
     Fault(
         "rows left over are dropped, not refused",
@@ -164,18 +170,18 @@ CHEATS = [
     Cheat(
         "the public cases by heart",
         {
-            "forward": '''
+            "forward": """
 def ghost_forward(x, gamma, beta, ghosts, eps=1e-5):
     if len(x) % ghosts:
         raise ValueError("no")
     y = np.array([[-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]])
     return gamma * y + beta if x.shape == y.shape else x[:0], y
-''',
-            "backward": '''
+""",
+            "backward": """
 def ghost_backward(dy, cache):
     return np.zeros((4, 2)), np.array([3.0, 0.0]), np.array([11.0, 4.0])
-''',
-            "layer": '''
+""",
+            "layer": """
 class GhostBatchNorm(nn.Module):
     def __init__(self, num_features, ghosts, eps=1e-5, momentum=0.1):
         super().__init__()
@@ -189,7 +195,7 @@ class GhostBatchNorm(nn.Module):
             return torch.ones_like(x)
         self.running_mean = torch.tensor([1.2, 0.5], dtype=x.dtype)
         return torch.tensor([[-1.0, 0.0], [1.0, 0.0]] * 2, dtype=x.dtype)
-''',
+""",
         },
     )
 ]

@@ -129,7 +129,13 @@ def layer_eval(GhostBatchNorm):
         layer.eval()
         wanted = gamma * (x - mean) / np.sqrt(var + 1e-5) + beta
         # One row more than the ghosts can share out: in evaluation that does not matter.
-        y = layer.gradient(x, x)["y"]  # evaluation is a mode of the layer, not the absence of gradients
+        y = layer.gradient(x, x)[
+            "y"
+        ]  # evaluation is a mode of the layer, not the absence of gradients
         check.close(y, wanted, "the output in evaluation, with gradients on")
         for rows in (x, x[: len(x) - 1], x[:1]):
-            check.close(layer.forward(rows), wanted[: len(rows)], f"the output of {len(rows)} rows in evaluation")
+            check.close(
+                layer.forward(rows),
+                wanted[: len(rows)],
+                f"the output of {len(rows)} rows in evaluation",
+            )

@@ -9,10 +9,19 @@ import functools
 import sys
 
 import numpy as np
-
 from guards import Forbidden, Guard, forbidden_in  # noqa: F401
 
-__all__ = ["Check", "CheckFailed", "Layer", "beside", "guarded", "numeric_gradient", "main", "rng", "watched"]
+__all__ = [
+    "Check",
+    "CheckFailed",
+    "Layer",
+    "beside",
+    "guarded",
+    "main",
+    "numeric_gradient",
+    "rng",
+    "watched",
+]
 _SEED = [0]
 
 
@@ -205,7 +214,9 @@ class Check:
         self.read, self.secret = read, secret
 
     def fail(self, what, expected, came):
-        raise CheckFailed(f"{what}\n  expected: {expected}\n  came:     {came}\n  read:     {self.read}")
+        raise CheckFailed(
+            f"{what}\n  expected: {expected}\n  came:     {came}\n  read:     {self.read}"
+        )
 
     def true(self, condition, what, expected, came):
         """Fail unless `condition` is true. The texts are shown, so in a hidden check give no numbers away."""
@@ -226,7 +237,9 @@ class Check:
         if type(value) in (int, float):
             value = np.array(value)
         if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in "iufb":
-            self.fail(f"{what} is not a NumPy array of numbers", f"an array {shape}", kind_of(value))
+            self.fail(
+                f"{what} is not a NumPy array of numbers", f"an array {shape}", kind_of(value)
+            )
         if value.shape != tuple(shape):
             self.fail(f"{what} has the wrong shape", tuple(shape), value.shape)
         return np.asarray(value)
@@ -239,7 +252,9 @@ class Check:
         with np.errstate(all="ignore"):
             error = np.abs(value.astype(np.float64) - wanted)
         if not np.isfinite(value).all() and np.isfinite(wanted).all():
-            self.fail(f"{what} holds nan or infinity", "finite numbers", self._shown(value, "nan or inf"))
+            self.fail(
+                f"{what} holds nan or infinity", "finite numbers", self._shown(value, "nan or inf")
+            )
         if not bool((error <= tolerance * scale).all()):
             size = f"largest difference {error.max():.2g}"
             self.fail(
@@ -251,7 +266,9 @@ class Check:
     def _shown(self, array, otherwise):
         if self.secret or array.size > 24:
             return otherwise
-        return np.array2string(array, precision=4, suppress_small=True, separator=", ").replace("\n", "")
+        return np.array2string(array, precision=4, suppress_small=True, separator=", ").replace(
+            "\n", ""
+        )
 
     def different(self, value, other, what, tolerance=1e-3):
         """The contrary of `close`: for a value that must have moved."""
@@ -283,7 +300,9 @@ class Check:
         sources = subject._kernel.sources if is_remote(subject) else _cells(subject)
         found = forbidden_in(sources, subject.__name__, forbidden)
         if found:
-            self.fail(f"{subject.__name__} uses what this part asks you to write", "your own lines", found)
+            self.fail(
+                f"{subject.__name__} uses what this part asks you to write", "your own lines", found
+            )
 
 
 def kind_of(value):

@@ -145,7 +145,9 @@ def _bindings(sources):
     """Which nodes bind each top-level name, and what each imported name stands for."""
     bound, imported = {}, {}
     for source in sources:
-        lines = [("pass" if ln.lstrip()[:1] in ("%", "!", "?") else ln) for ln in source.split("\n")]
+        lines = [
+            ("pass" if ln.lstrip()[:1] in ("%", "!", "?") else ln) for ln in source.split("\n")
+        ]
         try:
             tree = ast.parse("\n".join(lines))
         except (SyntaxError, ValueError, RecursionError):

@@ -33,7 +33,9 @@ class Class:
         path = course.root / "release" / name / f"{name}.ipynb"
         self.released = nbformat.read(path, as_version=4)
         self.source = content.Assignment(name, course.root).read()
-        self.checks = [c.metadata.nbgrader.grade_id for c in self.released.cells if content.is_check(c)]
+        self.checks = [
+            c.metadata.nbgrader.grade_id for c in self.released.cells if content.is_check(c)
+        ]
         folder.mkdir(parents=True, exist_ok=True)
 
     def stub(self):
@@ -94,13 +96,19 @@ OWN_CELL = {
     "exit": ("import os; os._exit(0)", "Python itself ended"),
     "memory": ("hog = [bytearray(2**26) for _ in range(10**4)]", ""),
     "fork": ("import os\nwhile True: os.fork()", ""),
-    "threads": ("import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(99,)).start()", ""),
+    "threads": (
+        "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(99,)).start()",
+        "",
+    ),
     "output": ("for _ in range(1024): print('x' * 2**20)", ""),
     "disk": ("for k in range(10**6): open(f'{k}', 'wb').write(bytes(2**24))", ""),
     "shared": ("for k in range(10**6): open(f'/dev/shm/{k}', 'wb').write(bytes(2**24))", ""),
     "killer": ("import os; os.kill(-1, 9)", ""),
     "closer": ("import os; os.closerange(0, 256)", ""),
-    "garbler": ("import os\nfor fd in range(3, 20):\n    try: os.write(fd, b'x' * 4096)\n    except OSError: pass", ""),
+    "garbler": (
+        "import os\nfor fd in range(3, 20):\n    try: os.write(fd, b'x' * 4096)\n    except OSError: pass",
+        "",
+    ),
     "deep": ("import sys; sys.setrecursionlimit(10**8)\ndef f(): f()\nf()", ""),
 }
 
@@ -147,7 +155,10 @@ def cells(made):
     notebook = made.solved()
     notebook.cells.sort(key=lambda c: not content.is_check(c))
     made.add("moved", notebook, remark="another order")
-    for student, start, loses in (("edited", made.solved(), ()), ("edited stub", made.stub(), "all")):
+    for student, start, loses in (
+        ("edited", made.solved(), ()),
+        ("edited stub", made.stub(), "all"),
+    ):
         for cell in filter(content.is_check, start.cells):
             cell.source, cell.metadata.nbgrader["points"] = "pass", 100
         made.add(student, start, loses, remark="was edited: restored")
@@ -182,7 +193,9 @@ def files(made):
     zips(made, right)
     path = made.add("twice", made.stub())
     os.utime(path, (LATE - 9000, LATE - 9000))
-    path = made.add("twice", made.solved(), remark="also handed in", where=f"twice_{made.name}.ipynb")
+    path = made.add(
+        "twice", made.solved(), remark="also handed in", where=f"twice_{made.name}.ipynb"
+    )
     os.utime(path, (LATE - 8000, LATE - 8000))
     path = made.add("late", made.solved(), remark="late by")
     os.utime(path, (LATE, LATE))
@@ -201,7 +214,11 @@ def links(made):
 def zips(made, right):
     for student, members, wanted in (
         ("zip", {f"{made.name}.ipynb": right}, Wanted()),
-        ("slip zip", {f"{made.name}.ipynb": right, "../evil.py": "x"}, Wanted((), "points out of it")),
+        (
+            "slip zip",
+            {f"{made.name}.ipynb": right, "../evil.py": "x"},
+            Wanted((), "points out of it"),
+        ),
         ("only slip", {"../evil.ipynb": right}, Wanted(None, "points out of it")),
         ("bomb", {f"{made.name}.ipynb": b"0" * 300_000_000}, Wanted(None, "too large")),
     ):

@@ -62,7 +62,9 @@ def test_the_zip_is_what_a_student_needs_and_no_more(released, tmp_path):
     assert "NotImplementedError" in text
     options = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": ""}}
     done = subprocess.run([sys.executable, "checks.py"], capture_output=True, text=True, **options)
-    assert done.stdout.rstrip().endswith("0 of 20 points by the public checks; hidden checks decide.")
+    assert done.stdout.rstrip().endswith(
+        "0 of 20 points by the public checks; hidden checks decide."
+    )
 
 
 def test_a_student_with_the_solution_sees_all_points(released, tmp_path, class_of_two):
@@ -89,7 +91,9 @@ def test_dask_says_the_same(tmp_path, class_of_two, box):
         if kind == "dask":
             with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
                 address = cluster.scheduler_address
-                found, _ = grade.grade(here.root, "batch_norm", class_of_two.folder, scheduler=address)
+                found, _ = grade.grade(
+                    here.root, "batch_norm", class_of_two.folder, scheduler=address
+                )
         else:
             found, _ = grade.grade(here.root, "batch_norm", class_of_two.folder, jobs=2)
         rows.append(points(found))

@@ -5,7 +5,9 @@ import pytest
 import torch
 from guards import Forbidden, Guard, forbidden_in
 
-IMPORTS = "import numpy as np\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+IMPORTS = (
+    "import numpy as np\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -25,13 +27,23 @@ IMPORTS = "import numpy as np\nimport torch\nimport torch.nn.functional as F\nfr
 )
 def test_the_source_is_read(body, forbidden):
     more = "def helper(x):\n    return nn.functional.layer_norm(x, (3,))\nalias = F.group_norm\n"
-    cells = [IMPORTS, "%matplotlib inline\n" + more, f"def f(x):\n    {body}\n", "this is no Python ("]
+    cells = [
+        IMPORTS,
+        "%matplotlib inline\n" + more,
+        f"def f(x):\n    {body}\n",
+        "this is no Python (",
+    ]
     assert forbidden_in(cells, "f", [forbidden])
 
 
 @pytest.mark.parametrize(
     "body",
-    ["return np.mean(x)", "return other(x)", "norms = x.batch_norm\n    return norms", "return weight_norm(x)"],
+    [
+        "return np.mean(x)",
+        "return other(x)",
+        "norms = x.batch_norm\n    return norms",
+        "return weight_norm(x)",
+    ],
 )
 def test_what_is_allowed_passes(body):
     more = "def other(x):\n    return np.linalg.norm(x)\ndef weight_norm(v):\n    return v\n"

@@ -66,7 +66,9 @@ def test_every_oddity_has_its_line(graded):
 
 def test_nothing_leaks(graded, released):
     made, _, _, _ = graded
-    text = (released.root / "autograded" / "spy" / made.name / f"{made.name}.ipynb").read_text("utf-8")
+    text = (released.root / "autograded" / "spy" / made.name / f"{made.name}.ipynb").read_text(
+        "utf-8"
+    )
     assert "SPY []" in text
     pages = course.feedback(released, made.name)
     assert len(pages) >= 50
@@ -82,7 +84,9 @@ def test_nothing_leaks(graded, released):
 
 def test_it_is_not_graded_twice_and_goes_on_after_a_kill(graded, released, box):
     made, _, _, _ = graded
-    stamps = {p: p.stat().st_mtime_ns for p in (released.root / "results" / made.name).glob("*.json")}
+    stamps = {
+        p: p.stat().st_mtime_ns for p in (released.root / "results" / made.name).glob("*.json")
+    }
     for student in ("ada", "emmy", "blank", "moved"):
         released.result(student, made.name).unlink()
     command = [sys.executable, "-m", "classroom", "grade", str(released.root), made.name]
@@ -90,7 +94,9 @@ def test_it_is_not_graded_twice_and_goes_on_after_a_kill(graded, released, box):
     options = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, start_new_session=True, **options)
     end = time.monotonic() + 200
-    while not any(released.result(s, made.name).exists() for s in ("ada", "emmy", "blank", "moved")):
+    while not any(
+        released.result(s, made.name).exists() for s in ("ada", "emmy", "blank", "moved")
+    ):
         assert time.monotonic() < end
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)

@@ -98,7 +98,12 @@ def test_outputs_are_rebuilt_and_bring_no_markup():
         "rubbish",
     ]
     outputs = _outputs({"outputs": told})
-    assert [o["output_type"] for o in outputs] == ["display_data", "display_data", "stream", "error"]
+    assert [o["output_type"] for o in outputs] == [
+        "display_data",
+        "display_data",
+        "stream",
+        "error",
+    ]
     assert outputs[0]["data"] == {"text/plain": "ok"}
     assert outputs[1]["data"] == {}
     assert _outputs({"outputs": 3}) == []
@@ -107,13 +112,18 @@ def test_outputs_are_rebuilt_and_bring_no_markup():
 def test_a_seed_repeats_and_differs_between_students_and_secrets():
     first = seed(b"s", "ann", "batch_norm", "forward")
     assert first == seed(b"s", "ann", "batch_norm", "forward")
-    others = [seed(b"s", "bob", "batch_norm", "forward"), seed(b"t", "ann", "batch_norm", "forward")]
+    others = [
+        seed(b"s", "bob", "batch_norm", "forward"),
+        seed(b"t", "ann", "batch_norm", "forward"),
+    ]
     assert first not in others
     assert seed(b"s", "ab", "c") != seed(b"s", "a", "bc")
 
 
 def test_cells_run_and_functions_are_called(kernel):
-    outputs = kernel.run("def f(x):\n    print('hi')\n    return x + 1, {'k': object()}\nprint('said')\n3 * 4")
+    outputs = kernel.run(
+        "def f(x):\n    print('hi')\n    return x + 1, {'k': object()}\nprint('said')\n3 * 4"
+    )
     assert outputs[0] == {"output_type": "stream", "name": "stdout", "text": "said\n"}
     assert outputs[1]["data"] == {"text/plain": "12"}
     value, more = kernel.call({"name": "f"}, (np.arange(3),), {})

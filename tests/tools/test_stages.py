@@ -18,7 +18,9 @@ sys.exit(Path("fails").exists() and {name!r} == Path("fails").read_text())
 
 def test_the_readme_gives_the_commands_of_make_test():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    plain = re.findall(r"^\.venv(?:-classroom)?/bin/(?:python -m )?(pytest|jupyter-book) ([^#\n]*)", text, re.M)
+    plain = re.findall(
+        r"^\.venv(?:-classroom)?/bin/(?:python -m )?(pytest|jupyter-book) ([^#\n]*)", text, re.M
+    )
     given = [shlex.split(words) for name, words in plain if name == "pytest"]
     run = [command[2:] for _, command in stages.stages("test") if command[:2] == ["-m", "pytest"]]
     assert given == run
