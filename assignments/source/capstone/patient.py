@@ -85,9 +85,8 @@ class Net(nn.Module):
     def __init__(self, seed):
         super().__init__()
         random, sizes = np.random.default_rng(seed), [64] + DEPTH * [WIDTH] + [10]
-        drawn = [
-            random.normal(size=(m, n)) / m**0.5 for m, n in zip(sizes, sizes[1:], strict=False)
-        ]
+        shapes = itertools.pairwise(sizes)
+        drawn = [random.normal(size=(m, n)) / m**0.5 for m, n in shapes]
         self.weights = nn.ParameterList([torch.from_numpy(w) for w in drawn])
         self.shift = nn.Parameter(torch.zeros(10))
         self.norms = nn.ModuleList([Norm(WIDTH, momentum=0.1) for _ in range(DEPTH)])
