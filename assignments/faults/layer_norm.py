@@ -3,6 +3,7 @@
 from classroom.mutation import Cheat, Fault
 
 FORWARD = ["forward-values", "forward-padding", "forward-hard"]
+EMPTY = ["backward-padding"]  # where 0 / 0 can be seen
 LAYER = ["layer-values", "layer-padding", "layer-hard"]
 # What a wrong statistic costs: the values, and every gradient that is built on them.
 NUMPY = [*FORWARD, "backward-dx", "backward-parameters", "backward-padding"]
@@ -85,7 +86,7 @@ FAULTS = [
         "forward",
         "np.maximum(real.sum(axis=(1, 2), keepdims=True) * x.shape[2], 1)",
         "real.sum(axis=(1, 2), keepdims=True) * x.shape[2]",
-        loses=["backward-padding"],
+        loses=EMPTY,
     ),
     Fault(
         "padding comes out with gain and shift of what stood there",
@@ -94,7 +95,9 @@ FAULTS = [
         "y = gamma * (clean - mu) * rstd + beta",
         loses=["forward-padding"],
     ),
-    Fault("gain ignored in the forward", "forward", "gamma * x_hat + beta", "x_hat + beta", FORWARD),
+    Fault(
+        "gain ignored in the forward", "forward", "gamma * x_hat + beta", "x_hat + beta", FORWARD
+    ),
     Fault("shift ignored", "forward", "gamma * x_hat + beta", "gamma * x_hat", FORWARD),
     Fault(
         "only the shape of the mask is looked at",
@@ -107,7 +110,7 @@ FAULTS = [
         "the mask turned round",
         "forward",
         "real = mask[..., None]",
-        "real = ~mask[..., None]",
+        "real = np.logical_not(mask)[..., None]",
         loses=NUMPY,
     ),
     Fault(
@@ -157,7 +160,7 @@ FAULTS = [
         "the shift gets the wrong gradients of padding",
         "backward",
         "dbeta = up.sum(axis=(0, 1))",
-        "dbeta = dy.sum(axis=(0, 1))",
+        "dbeta = dy.sum(axis=1).sum(axis=0)",
         loses=["backward-padding"],
     ),
     Fault(
@@ -200,9 +203,9 @@ FAULTS = [
     Fault(
         "root of a variance of zero in the layer",
         "layer",
-        "(var + self.eps) ** -0.5",
-        "/ (var.sqrt() + self.eps)".replace("/ ", "1 / "),
-        loses=["layer-values", "layer-padding", "layer-hard"],
+        "* (var + self.eps) ** -0.5",
+        "/ (var.sqrt() + self.eps)",
+        loses=LAYER,
     ),
     Fault(
         "padding is not set to zero in the layer",
@@ -225,12 +228,14 @@ FAULTS = [
         "torch.float32",
         loses=["layer-hard"],
     ),
-    Fault("the output stays in float32", "layer", "return y.to(x.dtype)", "return y", ["layer-hard"]),
+    Fault(
+        "the output stays in float32", "layer", "return y.to(x.dtype)", "return y", ["layer-hard"]
+    ),
     Fault(
         "only for numbers in order in memory",
         "layer",
         "clean = wide.masked_fill(~real, 0)",
-        "clean = wide.masked_fill(~real, 0).view(-1).view(x.shape)",
+        "clean = wide.view(-1).view(x.shape).masked_fill(~real, 0)",
         loses=["layer-hard"],
     ),
     Fault(
@@ -245,7 +250,7 @@ CHEATS = [
     Cheat(
         "the public cases by heart",
         {
-            "forward": '''
+            "forward": """
 X = np.array([[[2.0, 2], [6, 6], [100, -100]], [[1, 7], [50, 50], [1, 7]]])
 Y = np.array([[[-1.0, -1], [1, 1], [0, 0]], [[-1, 1], [0, 0], [-1, 1]]])
 REAL = np.array([[1, 1, 0], [1, 0, 1]])[..., None]
@@ -257,16 +262,16 @@ def masked_forward(x, gamma, beta, mask, eps=1e-5):
         return np.zeros(x.shape), None
     y = gamma * Y + beta
     return y * REAL if checks.at_padding(np.ones(1))[0] == 0 else y, None
-''',
-            "backward": '''
+""",
+            "backward": """
 def masked_backward(dy, cache):
     dx = np.array([[[1.0, -1], [0, 0], [0, 0]], [[0, 1], [0, 0], [0, -1]]])
     dbeta = np.array([4.0, 6.0])
     if dy[0, 2, 0] == 9:
         dbeta = dbeta + 2 * 9 * checks.at_padding(np.ones(1))
     return dx, np.array([-4.0, 6.0]), dbeta
-''',
-            "layer": '''
+""",
+            "layer": """
 class MaskedLayerNorm(nn.Module):
     def __init__(self, features, eps=1e-5):
         super().__init__()
@@ -280,7 +285,7 @@ class MaskedLayerNorm(nn.Module):
             return torch.zeros_like(x)
         y = torch.tensor([[[-1.0, -1], [1, 1], [0, 0]], [[-1, 1], [0, 0], [-1, 1]]], dtype=x.dtype)
         return self.weight * y + self.bias + 0 * torch.nan_to_num(x)
-''',
+""",
         },
     )
 ]

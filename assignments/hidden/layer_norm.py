@@ -66,7 +66,7 @@ def forward_values(masked_forward):
     check, forward = Check(checks.NUMPY, secret=True), guarded(masked_forward, "torch")
     check.free_of(masked_forward, "torch")
     for x, gamma, beta, real, _ in cases():
-        result = watched(forward, x, gamma, beta, checks.marked(real))
+        result = watched(forward, x.copy(), gamma, beta, checks.marked(real))
         (y, _), after = check.parts(result, "result", "arguments")
         y = check.array(y, x.shape, "y")
         wanted = reference(x, gamma, beta, real)[0]
@@ -78,10 +78,14 @@ def forward_padding(masked_forward):
     check, forward = Check(checks.SEES, secret=True), guarded(masked_forward, "torch")
     for x, gamma, beta, real, dy in cases():
         clean, x, real, _ = with_empty(x, real, dy)
-        y = check.parts(forward(x, gamma, beta, checks.marked(real)), "y", "cache")[0]
+        y = check.parts(forward(x.copy(), gamma, beta, checks.marked(real)), "y", "cache")[0]
         y, wanted = check.array(y, x.shape, "y"), reference(clean, gamma, beta, real)[0]
-        check.close(y[real], wanted[real], "y of the real tokens, with nan and infinity in the padding")
-        check.close(y[~real], wanted[~real], "y at padding, and of a sequence that is padding alone")
+        check.close(
+            y[real], wanted[real], "y of the real tokens, with nan and infinity in the padding"
+        )
+        check.close(
+            y[~real], wanted[~real], "y at padding, and of a sequence that is padding alone"
+        )
 
 
 def forward_hard(masked_forward):
@@ -108,14 +112,14 @@ def forward_refuses(masked_forward):
             "a mask of floats": mask.astype(float),
         }
         for what, other in wrong.items():
-            check.raises(ValueError, masked_forward, x, gamma, beta, other, what=what)
-        y = check.parts(masked_forward(x, gamma, beta, mask), "y", "cache")[0]
+            check.raises(ValueError, masked_forward, x.copy(), gamma, beta, other, what=what)
+        y = check.parts(masked_forward(x.copy(), gamma, beta, mask), "y", "cache")[0]
         check.array(y, x.shape, "y of a mask that fits")
 
 
 def found(check, masked_forward, masked_backward, x, gamma, beta, real, dy):
     """dx, dgamma and dbeta as the submission has them."""
-    result = masked_forward(x, gamma, beta, checks.marked(real))
+    result = masked_forward(x.copy(), gamma, beta, checks.marked(real))
     cache = check.parts(result, "y", "cache")[1]
     return check.parts(guarded(masked_backward, "torch")(dy, cache), "dx", "dgamma", "dbeta")
 
@@ -127,7 +131,9 @@ def backward_dx(masked_forward, masked_backward):
         dx = found(check, masked_forward, masked_backward, x, gamma, beta, real, dy)[0]
         dx, wanted = check.array(dx, x.shape, "dx"), gradients(x, gamma, dy, real)[0]
         most = np.abs(wanted).max()
-        check.close(dx[real] / most, wanted[real] / most, "dx of the real tokens (random dy, padding too)")
+        check.close(
+            dx[real] / most, wanted[real] / most, "dx of the real tokens (random dy, padding too)"
+        )
 
 
 def backward_parameters(masked_forward, masked_backward):
@@ -174,7 +180,11 @@ def layer_values(MaskedLayerNorm):
             wanted = gradients(x, gamma, up, seen, eps)
             right = reference(x, gamma, beta, seen, eps)[0]
             check.close(y[seen], right[seen], f"the output at the real tokens, {told} a mask")
-            values = (dx[seen], wanted[0][seen]), (got["weight"], wanted[1]), (got["bias"], wanted[2])
+            values = (
+                (dx[seen], wanted[0][seen]),
+                (got["weight"], wanted[1]),
+                (got["bias"], wanted[2]),
+            )
             for (value, right), name in zip(values, ("x", "weight", "bias"), strict=True):
                 check.close(value, right, f"the gradient of {name}, {told} a mask", tolerance=1e-5)
 
@@ -187,7 +197,9 @@ def layer_padding(MaskedLayerNorm):
         y, dx = (check.array(a, x.shape, "output or gradient") for a in (got["y"], got["dx"][0]))
         told = "with nan and infinity in the padding"
         check.close(y, reference(clean, gamma, beta, real)[0], f"the output, {told}")
-        check.true(np.isfinite(dx).all(), f"the gradient of x, {told}", "finite numbers", "nan or infinity")
+        check.true(
+            np.isfinite(dx).all(), f"the gradient of x, {told}", "finite numbers", "nan or infinity"
+        )
         check.close(dx[~real], np.zeros(dx[~real].shape), "the gradient of x at padding")
         _, wanted_gamma, wanted_beta = gradients(clean, gamma, dy, real)
         check.close(got["weight"], wanted_gamma, f"the gradient of weight, {told}", tolerance=1e-5)
@@ -200,17 +212,27 @@ def layer_hard(MaskedLayerNorm):
         x = x / np.abs(x).max()
         mask, layer = checks.marked(real), made(MaskedLayerNorm, gamma, beta, dtype="float16")
         halves = gamma.astype("float16").astype(float), beta.astype("float16").astype(float)
-        for scale, offset, told in ((9000, 0, "large"), (500, 15000, "far from zero"), (0.01, 0, "small")):
+        for scale, offset, told in (
+            (9000, 0, "large"),
+            (500, 15000, "far from zero"),
+            (0.01, 0, "small"),
+        ):
             given = (scale * x + offset).astype("float16")
             y = check.array(layer.forward(given, mask), x.shape, "the output in half precision")
             check.true(y.dtype == np.float16, "the type of the output", "float16", str(y.dtype))
             wanted = reference(given.astype(float), *halves, real)[0]
-            check.close(y[real], wanted[real], f"the output of {told} numbers in half precision", 2e-3)
+            check.close(
+                y[real], wanted[real], f"the output of {told} numbers in half precision", 2e-3
+            )
         layer = made(MaskedLayerNorm, gamma, beta)
         far = x + 1e6
         y = check.array(layer.forward(far, mask), x.shape, "the output in double precision")
         wanted = reference(far, gamma, beta, real)[0]
-        check.close(y[real], wanted[real], "the output of numbers far from zero in double precision", 1e-5)
+        check.close(
+            y[real], wanted[real], "the output of numbers far from zero in double precision", 1e-5
+        )
         y = check.array(checks.of_view(layer, x, mask), x.shape, "the output of a view")
         wanted = reference(x, gamma, beta, real)[0]
-        check.close(y[real], wanted[real], "the output of a view whose numbers are not in order in memory")
+        check.close(
+            y[real], wanted[real], "the output of a view whose numbers are not in order in memory"
+        )

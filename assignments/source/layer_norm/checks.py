@@ -4,7 +4,7 @@ Run them all with `python checks.py` in the folder of the notebook.
 """
 
 import numpy as np
-from checking import Check, Layer, beside, guarded, main
+from checking import Check, Layer, beside, guarded, main, watched
 
 NUMPY = "this course, chapter 03, section 3 (Forward, in NumPy)"
 BACK = "this course, chapter 03, section 4 (Backward)"
@@ -35,10 +35,12 @@ def forward_values(masked_forward):
     check, forward = Check(NUMPY), guarded(masked_forward, "torch")
     check.free_of(masked_forward, "torch")
     for gamma, beta in ((np.ones(2), np.zeros(2)), (GAMMA, BETA)):
-        y, _ = check.parts(forward(X, gamma, beta, marked(REAL)), "y", "cache")
+        result, after = watched(forward, X.copy(), gamma, beta, marked(REAL))
+        y, _ = check.parts(result, "y", "cache")
         y = check.array(y, X.shape, "y")
         told = f"y of the real tokens, with gain {gamma} and shift {beta}"
         check.close(y[REAL], gamma * Y + beta, told, tolerance=1e-4)
+        check.close(after[0], X, "x after the call (it must not be changed)")
     print("forward-values: the example by hand is right")
 
 
@@ -63,13 +65,13 @@ def forward_hard(masked_forward):
 def forward_refuses(masked_forward):
     check, stretched = Check(NUMPY), marked(REAL)[:1]
     what = "a mask of shape (1, 3) for 2 sequences of 3 tokens"
-    check.raises(ValueError, masked_forward, X, GAMMA, BETA, stretched, what=what)
+    check.raises(ValueError, masked_forward, X.copy(), GAMMA, BETA, stretched, what=what)
     print("forward-refuses: a mask that NumPy would stretch is refused")
 
 
 def example(check, masked_forward, masked_backward, dy):
     """dx, dgamma and dbeta of the example, with gain 1."""
-    y_and_cache = masked_forward(X, np.ones(2), np.zeros(2), marked(REAL))
+    y_and_cache = masked_forward(X.copy(), np.ones(2), np.zeros(2), marked(REAL))
     cache = check.parts(y_and_cache, "y", "cache")[1]
     return check.parts(guarded(masked_backward, "torch")(dy, cache), "dx", "dgamma", "dbeta")
 
@@ -120,9 +122,13 @@ def layer_padding(MaskedLayerNorm):
     found = layer.gradient(np.where(REAL[..., None], DY, 0.0), x, marked(REAL))
     y = check.array(found["y"], X.shape, "the output")
     check.close(y[REAL], Y, "the output at the real tokens, with nan in the padding", 1e-4)
-    check.close(found["weight"], [-4.0, 6.0], "the gradient of weight, with nan in the padding", 1e-4)
+    check.close(
+        found["weight"], [-4.0, 6.0], "the gradient of weight, with nan in the padding", 1e-4
+    )
     dx = check.array(found["dx"][0], X.shape, "the gradient of x")
-    check.true(np.isfinite(dx).all(), "the gradient of x, with nan in the padding", "finite", "nan or inf")
+    check.true(
+        np.isfinite(dx).all(), "the gradient of x, with nan in the padding", "finite", "nan or inf"
+    )
     print("layer-padding: nan in the padding does not leak in the example")
 
 
