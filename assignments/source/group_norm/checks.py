@@ -23,6 +23,8 @@ ONE, ZERO = np.ones(4), np.zeros(4)
 STAYS, STORY = True, ("as before", "changed")
 OLD = "the old layer's parameters after a step of the new one"
 GAIN, SHIFT = np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 0, -1])
+for _array in (X, Y, DY, ONE, ZERO, GAIN, SHIFT):
+    _array.flags.writeable = False  # a function that writes into its inputs is told so
 
 
 def sizes_values(group_sizes):
@@ -147,7 +149,7 @@ def converted(from_batch_norm, sizes, values, x, eps=1e-3, frozen=False, move=0.
     if values is not None:
         with torch.no_grad():
             for name, value in values.items():
-                getattr(old, name).copy_(torch.from_numpy(value))
+                getattr(old, name).copy_(torch.tensor(value))
         old.bias.requires_grad_(not frozen)
     before = {name: value.clone() for name, value in old.state_dict().items()}
     new = from_batch_norm(old, sizes)

@@ -19,6 +19,8 @@ Y = np.array([[10.0, 10, 30, 30], [4, 4, 4, 4], [0, 0, 2, 2], LAST]).reshape(2, 
 ORDER = [0, 0, 1, 1]  # the styles of four images
 DY = np.array([[1.0, 2, 3, 4], [1, 0, 0, 0], [0, 1, 0, -1], [2, 0, 1, 0]]).reshape(2, 2, 2, 2)
 ALL, HALF = np.ones(2), np.full(2, 0.5)
+for _array in (X, STYLE, Y, DY, ALL, HALF):
+    _array.flags.writeable = False  # a function that writes into its inputs is told so
 
 
 def forward_values(adain_forward):
