@@ -146,6 +146,15 @@ FAULTS = [
         loses=["alone"],
     ),
     Fault(
+        "a nearest neighbour answers, not the network",
+        "net-code",
+        "        logits = model(images, source)",
+        "        rows = images if source == 0 else 2 * images - 3\n"
+        "        nearest = torch.cdist(rows, patient.IMAGES).argmin(1)\n"
+        "        logits = nn.functional.one_hot(patient.LABELS[nearest], 10).double()",
+        loses=["alone", "accuracy"],
+    ),
+    Fault(
         "running statistics that lag",
         "net-code",
         "Norm(patient.WIDTH)",
@@ -178,7 +187,7 @@ FAULTS = [
         "norm-code",
         "mean, var = x.mean(0), x.var(0, unbiased=False)",
         "pass",
-        loses=["norm"],
+        loses=READING,
     ),
     Fault(
         "statistics over the features, the wrong axis",

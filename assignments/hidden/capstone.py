@@ -236,10 +236,11 @@ def accuracy(Net, make_optimizer, predict):
     order = random.permutation(len(images))[:300].reshape(2, 150)
     seed = int(random.integers(2, 10**6))
     sets = [images[index] for index in order]
-    came = checks.cured(Net, make_optimizer, predict, seed, 160, sets)
-    answers, state = check.parts(came, "logits", "state")
+    model = checks.trained(Net, make_optimizer, seed, 160)
+    answers = [checks.asked(predict, model, sets[source], source) for source in (0, 1)]
     checks.judge_accuracy(check, answers, [labels[index] for index in order], "unseen images")
     # It must be the network that is right, not something else that knows digits.
+    state = checks.numbers(model)
     for source, logits in enumerate(answers):
         wanted = evaluated(state, sets[source] if source == 0 else 1.5 + sets[1] / 2, source)[1]
         check.close(

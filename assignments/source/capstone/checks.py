@@ -96,19 +96,29 @@ def served(Net, predict, state, images, source):
 
 
 @beside
-def cured(Net, make_optimizer, predict, seed, steps, images):
-    """Train a network of the student's; its logits for images of both scanners, asked one by one, and its state."""
+def trained(Net, make_optimizer, seed, steps):
+    """A network of the student's, trained: where it is, it stays."""
     import patient
-    import torch
 
     model = Net(seed).double()
     patient.train(model, make_optimizer(model), steps, seed + 1)
-    answers = []
-    for source in (0, 1):
-        rows = patient.scan(torch.as_tensor(images[source]), source)
-        logits = [predict(model, row[None], source).detach() for row in rows]
-        answers.append(torch.cat(logits).numpy())
-    return answers, {k: v.detach().numpy() for k, v in model.state_dict().items()}
+    return model
+
+
+@beside
+def asked(predict, model, images, source):
+    """Logits for images of a scanner, asked one by one."""
+    import patient
+    import torch
+
+    rows = patient.scan(torch.as_tensor(images), source)
+    return torch.cat([predict(model, row[None], source).detach() for row in rows]).numpy()
+
+
+@beside
+def numbers(model):
+    """The state of a network, as arrays."""
+    return {name: value.detach().numpy() for name, value in model.state_dict().items()}
 
 
 @beside
@@ -251,7 +261,8 @@ def accuracy(Net, make_optimizer, predict):
     check = Check(GAP)
     images, labels = digits(Path(__file__).with_name("digits.txt"))
     images, labels = images[1000:1150], labels[1000:1150]
-    answers = cured(Net, make_optimizer, predict, 1, 160, [images, images])[0]
+    model = trained(Net, make_optimizer, 1, 160)
+    answers = [asked(predict, model, images, source) for source in (0, 1)]
     judge_accuracy(check, answers, [labels, labels], "the validation images")
     print(f"accuracy: at least {CURED} % of the validation images of both scanners are right")
 
