@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "classroom" / "handed_out")]
+sys.path[:0] = [str(ROOT), str(ROOT / "classroom" / "handed_out"), str(ROOT / "tools")]
 
 from classroom import content, sandbox  # noqa: E402
 
