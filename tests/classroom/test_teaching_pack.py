@@ -21,7 +21,6 @@ from pptx.enum.shapes import MSO_SHAPE_TYPE
 CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 PAGES = sorted(CHAPTERS.glob("*.ipynb"))
 NAMES = [path.stem for path in PAGES]
-TITLES = ("After it you can", "The claims", "Verdicts")
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +61,14 @@ def pictures(deck):
 
 
 def letters(text):
-    """What is left of a text when markup and formulas are set aside: for comparing."""
-    text = re.sub(r"\$[^$]*\$|\]\(\S+?\)|[*`\[\]]|\s", "", text)
+    """What is left of a text when markup is set aside: for comparing."""
+    text = re.sub(r"\]\(\S+?\)|[*`\[\]]|\s", "", text)
     return re.sub(r"[^A-Za-z0-9,.:;?]", "", text)
+
+
+def inside(markdown, text):
+    """Tell whether a text of the page is on a slide, formulas aside."""
+    return all(letters(part) in letters(text) for part in re.split(r"\$[^$]*\$", markdown))
 
 
 # Figures
@@ -106,9 +110,9 @@ def test_a_figure_has_its_caption_and_its_alternative_text(name, decks):
     for (slide, shape), (_, settings) in zip(
         pictures(decks[name]), stored(CHAPTERS / f"{name}.ipynb"), strict=True
     ):
-        assert letters(settings["figure"]["caption"]) in letters(slide.shapes.title.text_frame.text)
+        assert inside(settings["figure"]["caption"], slide.shapes.title.text_frame.text)
         alt = shape._element.nvPicPr.cNvPr.get("descr")
-        assert letters(settings["image"]["alt"]) == letters(alt)
+        assert inside(settings["image"]["alt"], alt)
         assert alt in slide.notes_slide.notes_text_frame.text
 
 
@@ -156,18 +160,17 @@ def test_a_question_comes_right_before_its_figure(name, decks):
     figures = [f for f in lessons.lesson(CHAPTERS / f"{name}.ipynb").figures if f.question]
     assert len(asking) == len(figures)
     for place, figure in zip(asking, figures, strict=True):
-        assert letters(figure.question) in letters(words(all_slides[place]))
-        assert letters(figure.caption) in letters(words(all_slides[place + 1]))
+        assert inside(figure.question, words(all_slides[place]))
+        assert inside(figure.caption, words(all_slides[place + 1]))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_verdict_comes_before_its_claim(name, decks):
     lesson = lessons.lesson(CHAPTERS / f"{name}.ipynb")
-    told = [letters(words(slide)) for slide in decks[name].slides]
+    told = [words(slide) for slide in decks[name].slides]
     for _, claim, verdict in lesson.verdicts:
-        first = next(k for k, text in enumerate(told) if letters(claim) in text)
-        said = next(k for k, text in enumerate(told) if letters(verdict) in text)
-        assert letters(verdict) not in told[first]
+        first = next(k for k, text in enumerate(told) if inside(claim, text))
+        said = next(k for k, text in enumerate(told) if inside(f"{claim}: {verdict}", text))
         assert first < said
 
 
@@ -235,7 +238,7 @@ def test_no_mark_is_left_and_every_text_fits(name, decks):
         text = words(slide) + (
             slide.notes_slide.notes_text_frame.text if slide.has_notes_slide else ""
         )
-        assert not re.search(r"\\[a-zA-Z]|\$|\*\*|\]\(|[\ue000-\ue002]|<", text), text
+        assert not re.search(r"\\[a-zA-Z]|\$|\*\*|\]\(|[\ue000-\ue002]|<[a-z/!]", text), text
         for shape in slide.shapes:
             if shape.has_text_frame:
                 runs = [r for p in shape.text_frame.paragraphs for r in p.runs]
