@@ -16,7 +16,7 @@ else
 endif
 RUN := $(BIN)/python
 
-.PHONY: help book serve lab check test classroom test-classroom run practice format lock address clean
+.PHONY: help book serve lab check test classroom test-classroom teaching run practice format lock address clean
 
 help:
 	@echo "make book               build the site into _build/html (sets up .venv first)"
@@ -25,6 +25,7 @@ help:
 	@echo "make test               everything: unit tests, every notebook, strict build, site tests"
 	@echo "make classroom          set up the grader in .venv-classroom (for instructors)"
 	@echo "make test-classroom     all tests of the grader, with the hostile class"
+	@echo "make teaching           write all figures with captions, and a deck of slides a page"
 	@echo "make run                re-execute the chapters whose sources changed"
 	@echo "make run ALL=1          re-execute all chapters"
 	@echo "make run CHAPTER=NAME   re-execute one, such as 02_batch_norm"
@@ -66,6 +67,10 @@ classroom:
 test-classroom:
 	@$(PYTHON) tools/environment.py classroom
 	@$(GRADER) tools/stages.py classroom
+
+teaching:
+	@$(PYTHON) tools/environment.py classroom
+	@$(GRADER) tools/teaching_pack.py
 
 run:
 	@$(PYTHON) tools/environment.py all

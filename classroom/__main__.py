@@ -1,4 +1,4 @@
-"""What an instructor does, each by one command: release, grade, feedback, export, vary, check."""
+"""What an instructor does, each by one command: release, grade, feedback, export, vary, quiz, check."""
 
 import argparse
 import datetime
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-from . import content, mutation, sandbox, vary, writing
+from . import content, mutation, quiz, sandbox, vary, writing
 
 KNOWN = (content.Missing, content.Failed, sandbox.NoSandbox, mutation.Wrong, vary.Unfit)
 
@@ -56,6 +56,11 @@ def parser():
     )
     one.add_argument("--twist", action="append", default=[], metavar="NAME=CHOICE")
     _root(one)
+    one = commands.add_parser(
+        "quiz", help="draw a quiz from the bank, and its key", description=quiz.__doc__
+    )
+    one.formatter_class = argparse.RawDescriptionHelpFormatter
+    quiz.parser(one).set_defaults(run=quiz.run)
     one = command(do_check, "try solution, stub, faults and cheats of assignments")
     one.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
     one.add_argument("-k", default="", metavar="WORD", help="only lines with this word")
@@ -65,6 +70,7 @@ def parser():
     one = command(do_write, "make a source notebook from its text", "FILE", "NAME")
     _root(one)
     _root(command(do_text, "print the text of a source notebook", "NAME"))
+    command(do_handout, "make what the site and Colab hand out anew: assignments/release")
     command(do_sandbox, "say which sandbox runs here, or what would help")
     return top
 
@@ -138,6 +144,13 @@ def do_write(options):
 
 def do_text(options):
     print(writing.to_text(content.Assignment(options.name, options.root).read()), end="")
+
+
+def do_handout(options):
+    from . import course
+
+    for path in course.handout():
+        print(path)
 
 
 def do_sandbox(options):

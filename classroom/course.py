@@ -6,10 +6,13 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
+from nbformat.v4 import new_code_cell
 from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
@@ -29,6 +32,18 @@ c.merge(configuration(Path(__file__).resolve().parent))
 '''
 # nbgrader calls `alembic` by name; it lies beside the Python that runs this.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+COLAB = """\
+# On Colab this fetches the files that lie beside the notebook; elsewhere it does nothing.
+import sys
+from urllib.request import urlretrieve
+
+course = "https://raw.githubusercontent.com/seven-norms/seven-norms/main/"
+files = [
+FILES
+]
+if "google.colab" in sys.modules:
+    for file in files:
+        urlretrieve(course + file, file.rpartition("/")[2])"""
 EPOCH = (2026, 1, 1, 0, 0, 0)  # of the files in a zip, so that the same content is the same file
 
 
@@ -147,6 +162,31 @@ def release(course, names, root=content.ASSIGNMENTS):
         told(course.nbgrader().generate_assignment(name, force=True), f"release {name}")
         zips.append(zipped(course.root / "release" / name, course.root / "zips" / f"{name}.zip"))
     return zips
+
+
+def handout(folder=content.ASSIGNMENTS / "release"):
+    """Write the students' notebooks that the site and Colab hand out; return those that changed."""
+    changed = []
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        course = Course(Path(place))
+        names = content.available()
+        release(course, names)
+        for name in names:
+            made = nbformat.read(course.root / "release" / name / f"{name}.ipynb", as_version=4)
+            made.cells.insert(1, new_code_cell(colab(content.Assignment(name)), id="colab"))
+            text, target = nbformat.writes(made) + "\n", folder / f"{name}.ipynb"
+            if not target.exists() or target.read_text(encoding="utf-8") != text:
+                target.write_text(text, encoding="utf-8", newline="\n")
+                changed.append(target)
+    return changed
+
+
+def colab(assignment):
+    """The cell that fetches on Colab what lies beside a notebook."""
+    files = [*assignment.files(), *sorted(content.HANDED_OUT.glob("*.py"))]
+    lines = [f'    "{path.relative_to(content.ROOT).as_posix()}",' for path in files]
+    return COLAB.replace("FILES", "\n".join(lines))
 
 
 def zipped(folder, path):

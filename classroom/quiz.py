@@ -23,8 +23,11 @@ SHARES = {"transfer": 0.5, "recall": 0.125, "derive": 0.125, "predict": 0.125, "
 
 
 def main(arguments=None):
-    """Run the command; a wrong request ends it with a sentence that says what to change."""
-    options = parser().parse_args(arguments)
+    run(parser().parse_args(arguments))
+
+
+def run(options):
+    """Write the paper and its key; a wrong request ends it with a sentence that says what to change."""
     out, key = options.out, options.out.with_name(f"{options.out.stem}_key.md")
     there = [path for path in (out, key) if path.exists()]
     if there and not options.force:
@@ -44,12 +47,10 @@ def main(arguments=None):
     print(f"{out}: {len(drawn)} questions, {minutes:g} minutes, seed {seed}. The key: {key}")
 
 
-def parser():
-    made = argparse.ArgumentParser(
-        prog="python -m classroom quiz",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def parser(made=None):
+    """Add the command's options to a parser, or to a new one."""
+    told = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    made = made or argparse.ArgumentParser(prog="python -m classroom quiz", **told)
     made.add_argument(
         "--norms", type=choice_of(bank.NORMS), default=list(bank.NORMS), metavar="A,B"
     )

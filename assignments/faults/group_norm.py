@@ -6,10 +6,8 @@ FORWARD = ["forward-values", "forward-hard"]
 BACKWARD = ["backward-dx", "backward-parameters"]
 CONVERT = ["convert-keeps", "convert-apart"]
 # How `from_batch_norm` hands a parameter over, and how it must not.
-OWN = (
-    "setattr(new, name, " + "nn.Parameter(kept.detach().clone(), requires_grad=kept.requires_grad))"
-)
-SHARED = "setattr(new, name, " + "kept)"
+OWN = "new, name, " + "nn.Parameter(kept.detach().clone(), requires_grad=kept.requires_grad)"
+SHARED = "new, name, " + "kept"
 RIGHT, WRONG = OWN, SHARED
 ROUNDED = ["convert-keeps"]
 

@@ -1,16 +1,19 @@
 """A small class from release to feedback: by the commands, by Dask, and without a sandbox."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import hostile
 import pytest
 from conftest import ROOT
 
-from classroom import course, grade, mutation
+from classroom import content, course, grade, mutation
 
 WORDS = {"ada": "all", "bob": "none"}
 
@@ -65,6 +68,28 @@ def test_the_zip_is_what_a_student_needs_and_no_more(released, tmp_path):
     assert done.stdout.rstrip().endswith(
         "0 of 20 points by the public checks; hidden checks decide."
     )
+
+
+def test_the_site_hands_out_what_is_released(tmp_path):
+    """But for a cell that fetches on Colab what lies beside the notebook."""
+    folder = tmp_path / "release"
+    course.handout(folder)
+    stored = content.ASSIGNMENTS / "release"
+    cure = "run `.venv-classroom/bin/python -m classroom handout` and commit assignments/release"
+    assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in stored.iterdir())
+    for path in folder.iterdir():
+        assert path.read_text("utf-8") == (stored / path.name).read_text("utf-8"), cure
+
+
+@pytest.mark.parametrize("name", content.NAMES)
+def test_colab_is_sent_to_files_that_are_there(name):
+    files = ast.literal_eval(
+        re.search(r"files = (\[.*?\])", course.colab(content.Assignment(name)), re.S)[1]
+    )
+    assert {"checks.py", "checking.py", "guards.py"} <= {Path(f).name for f in files}
+    assert all((ROOT / file).is_file() for file in files)
+    slug = re.search(r"url: https://github.com/(\S+)", (ROOT / "_config.yml").read_text("utf-8"))[1]
+    assert f"/{slug}/main/" in course.COLAB
 
 
 def test_a_student_with_the_solution_sees_all_points(released, tmp_path, class_of_two):
