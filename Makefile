@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 CHAPTER ?=
+CLASSROOM ?= quick
 ALL ?=
 URL ?=
 PORT ?= 8000
@@ -57,15 +58,18 @@ test:
 	@$(PYTHON) tools/environment.py all
 	@$(PYTHON) tools/environment.py classroom
 	@$(RUN) tools/browser.py
-	@$(RUN) tools/stages.py test
+	@$(RUN) tools/bubblewrap.py
+	@$(RUN) tools/stages.py test $(CLASSROOM)
 
 classroom:
 	@$(PYTHON) tools/environment.py classroom
+	@$(GRADER) tools/bubblewrap.py
 	@$(GRADER) -m classroom sandbox
 	@echo "Ready. What it can do: $(GRADER) -m classroom --help"
 
 test-classroom:
 	@$(PYTHON) tools/environment.py classroom
+	@$(GRADER) tools/bubblewrap.py
 	@$(GRADER) tools/stages.py classroom
 
 teaching:

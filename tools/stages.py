@@ -28,15 +28,18 @@ PAGES = [
 ]
 
 
-def stages(kind):
-    """Yield the title and the commands of each stage."""
+def stages(kind, classroom="quick"):
+    """Yield the title and the commands of each stage; `classroom` is how much of the grader `test` tests."""
     build = ["tools/book.py"]
     if kind == "test":
         yield "unit tests, and the mutants that they must kill", UNITS
         yield "every notebook, executed and compared with its stored outputs", [*PAGES, "chapters"]
         yield "the site, built strictly", build
         yield "the site, page by page and in a browser", SITE
-        yield "the classroom, its quick part", [*CLASSROOM, "-m", "not slow"]
+        if classroom == "quick":
+            yield "the classroom, its quick part", [*CLASSROOM, "-m", "not slow"]
+        else:
+            yield "the classroom", CLASSROOM
     elif kind == "classroom":
         yield "the classroom", CLASSROOM
     else:
@@ -67,10 +70,10 @@ def changed_pages():
     return [path for path in paths if (ROOT / path).exists()]
 
 
-def main(kind):
+def main(*asked):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # two workers, two processors
     began = time.monotonic()
-    for title, command in stages(kind):
+    for title, command in stages(*asked):
         print(f"== {title}", flush=True)
         started = time.monotonic()
         python = GRADER if "tests/classroom" in command else sys.executable
@@ -83,4 +86,4 @@ def main(kind):
 
 
 if __name__ == "__main__":
-    plainly(main, sys.argv[1], kept="Nothing was changed")
+    plainly(main, *sys.argv[1:], kept="Nothing was changed")

@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 EPOCH = (2026, 1, 1, 0, 0, 0)  # of the files in a zip, so that the same content is the same file
 FOLDER = "assignments"  # on the site
-HEAD = re.compile(r"\*\*Time:\*\* (\d+) minutes\. \*\*Points:\*\* (\d+)")
+HEAD = re.compile(r"\*\*Time:\*\* (\d+) minutes[^*]*\*\*Points:\*\* (\d+)")
 
 
 class Assignments(SphinxDirective):

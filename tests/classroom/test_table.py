@@ -1,6 +1,7 @@
 """The grader tested by mutation. Quick: the stored tables are of this state, and right; slow: run anew."""
 
 import os
+import re
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_the_stored_table_is_of_this_state_and_right(name, record_property):
 def test_every_check_is_lost_by_some_fault():
     for name in NAMES:
         notebook = content.Assignment(name).read()
-        checks = {c.metadata.nbgrader.grade_id for c in notebook.cells if content.is_check(c)}
+        checks = _checks(notebook)
         rows = mutation.stored(content.Assignment(name)) or []
         lost = {part for row in rows if row["kind"] == "fault" for part in row["loses"]}
         assert lost >= checks, f"{name}: no fault breaks {sorted(checks - lost)}"
@@ -73,6 +74,23 @@ def test_the_grader_has_the_parts_of_each(name):
             lines = cell.source.strip().split("\n")
             assert len(lines) == 4, cell.source
             assert lines[0].replace("checks.", "hidden.", 1) == lines[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points_and_minutes_are_told_alike_everywhere(name):
+    notebook = content.Assignment(name).read()
+    points = content.parts(notebook)
+    by_hand = sum(p for n, p in points.items() if n not in _checks(notebook))
+    text = notebook.cells[0].source
+    minutes, most = re.search(r"Time:\*\* (\d+) minutes[^*]*\*\*Points:\*\* (\d+)", text).groups()
+    assert float(most) == sum(points.values())
+    told = re.compile(rf"^\| `{name}`.*\| {most} \({by_hand:g}\) \| {minutes} \|", re.M)
+    for path in ("assignments/README.md", "site/pages/classroom.md"):
+        assert told.search((content.ROOT / path).read_text(encoding="utf-8")), path
+
+
+def _checks(notebook):
+    return {c.metadata.nbgrader.grade_id for c in notebook.cells if content.is_check(c)}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,33 @@ def test_the_buttons_open_the_practice_version(site):
     notebook = (site / "chapters" / download["href"]).resolve().read_text("utf-8")
     assert "NotImplementedError" in notebook
     assert not any(cell.get("outputs") for cell in json.loads(notebook)["cells"])
+
+
+def test_an_assignment_comes_with_all_it_needs_and_no_solution(site):
+    soup = site_checks.page(site / "site/pages/assignments.html")
+    links = [a["href"] for a in soup.select("a[download]")]
+    stored = {p.stem for p in (CHAPTERS.parent / "assignments" / "source").iterdir()}
+    assert {Path(link).stem for link in links} == stored
+    colab = [a["href"] for a in soup.select("main a[href*='colab.research']")]
+    assert sum("/assignments/release/" in address for address in colab) == len(stored)
+    for link in links:
+        name = Path(link).stem
+        with zipfile.ZipFile((site / "site/pages" / link).resolve()) as archive:
+            names = archive.namelist()
+            notebook = archive.read(f"{name}/{name}.ipynb").decode("utf-8")
+        assert {f"{name}/{n}.py" for n in ("checks", "checking", "guards")} < {*names}
+        assert not [n for n in names if "hidden" in n or ".." in n]
+        assert "NotImplementedError" in notebook
+        assert not re.search(r"SOLUTION|HIDDEN|hidden\.", notebook)
+
+
+def test_the_classroom_page_shows_what_every_cheat_earned(site):
+    soup = site_checks.page(site / "site/pages/classroom.html")
+    cheats = [
+        tr for tr in soup.select("tr") if (td := tr.td) and td.get_text().startswith("cheat:")
+    ]
+    assert len(cheats) >= 8 * 8
+    assert {tr.select("td")[1].get_text().split(" of ")[0] for tr in cheats} == {"0"}
 
 
 def test_the_front_page_tells_every_condition(site):

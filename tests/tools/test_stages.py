@@ -31,6 +31,13 @@ def test_the_readme_gives_the_commands_of_make_test():
     ]
 
 
+def test_ci_tests_the_classroom_whole():
+    assert "make test CLASSROOM=all" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    *most, (_, last) = stages.stages("test", "all")
+    assert last == stages.CLASSROOM
+    assert most == list(stages.stages("test"))[:-1]
+
+
 def test_every_target_is_in_the_help():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"^\.PHONY: (.*)", text, re.M).group(1).split())
