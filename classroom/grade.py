@@ -35,6 +35,13 @@ def grade(root, name, folder, **options):
     """
     course = Course(root)
     assignment = course.assignment(name)
+    if folder.is_relative_to(root / "submitted"):
+        raise content.Failed(
+            f"{folder} is where the grader keeps its own copies. Let what was handed in lie elsewhere; "
+            "nbgrader collects into another folder by --CourseDirectory.submitted_directory=collected"
+        )
+    if not folder.is_dir():
+        raise content.Missing(f"{folder} is no folder: name the one with what was handed in")
     kind = sandbox.find(unsafe=options.get("unsafe", False))
     course.prepare()
     released = nbformat.read(root / "release" / name / f"{name}.ipynb", as_version=4)

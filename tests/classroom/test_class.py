@@ -125,6 +125,36 @@ def test_dask_says_the_same(tmp_path, class_of_two, box):
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_nbgraders_exchange_collects_is_graded(tmp_path, box):
+    """As the instructor's page has it for a hub with a shared disk."""
+    root, student, exchange = (tmp_path / n for n in ("class", "student", "exchange"))
+    for folder in (student, exchange):
+        folder.mkdir()
+    exchange.chmod(0o777)
+    told = f'c.Exchange.root = "{exchange}"\n'
+    (student / "nbgrader_config.py").write_text(
+        f'c = get_config()\nc.CourseDirectory.course_id = "norms"\n{told}', encoding="utf-8"
+    )
+    assert command("release", root, "batch_norm")[0] == 0
+    with (root / "nbgrader_config.py").open("a", encoding="utf-8") as file:
+        file.write(told)
+    elsewhere = ["--CourseDirectory.submitted_directory=collected"]
+    for folder, words in (
+        (root, ["release_assignment", "batch_norm"]),
+        (student, ["fetch_assignment", "batch_norm"]),
+        (student, ["submit", "batch_norm"]),
+        (root, ["collect", "batch_norm", *elsewhere]),
+    ):
+        run = [str(Path(sys.executable).parent / "nbgrader"), *words]
+        options = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True}
+        done = subprocess.run(run, capture_output=True, timeout=120, **options)
+        assert done.returncode == 0, done.stderr
+    code, said = command("grade", root, "batch_norm", root / "collected")
+    assert (code, "1 of 1 graded" in said) == (0, True), said
+
+
 def test_unsafe_is_said_aloud_and_grades_the_same(tmp_path, class_of_two):
     root = tmp_path / "course"
     command("release", root, "batch_norm")
@@ -147,6 +177,14 @@ def test_an_assignment_that_is_not_there_is_named(tmp_path):
     assert code == 1
     assert "is not released" in said
     assert "Traceback" not in said
+
+
+def test_a_folder_that_cannot_be_graded_is_refused_in_words(released, tmp_path):
+    for folder, cure in ((released.root / "submitted", "collected"), (tmp_path / "x", "no folder")):
+        code, said = command("grade", released.root, "batch_norm", folder)
+        assert code == 1
+        assert cure in said
+        assert "Traceback" not in said
 
 
 def test_norms_is_not_in_the_graders_environment():
