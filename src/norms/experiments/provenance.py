@@ -27,6 +27,7 @@ __all__ = ["changed_parts", "of_code", "of_functions", "of_page", "pages_read"]
 
 PACKAGE = Path(__file__).resolve().parent.parent  # src/norms
 NAME = PACKAGE.name
+WORD = r"[\w-]+"
 PAGE = ""  # the module that the code in question is
 
 # Not data: what Python and an interrupted sweep leave.
@@ -147,19 +148,25 @@ class _Trace:
 
     def parts(self):
         """Take the entries, modules and files that the strings name, until nothing new is found."""
-        size = None
+        size, known, compared = None, set(), set()  # composed strings are compared once
         while size != (size := (len(self.reached), len(self.strings))):
+            composed = set(self.composed)
+            fresh = composed - compared
             for module in _modules():
-                if module in self.strings or any(syntax.fits(c, module) for c in self.composed):
+                if module in self.strings or any(syntax.fits(c, module) for c in fresh):
                     self.attribute(module, ())
             said = "\0".join(self.strings)
+            words = {*re.findall(WORD, said)}
             for key in [key for key in self.entries if key not in self.reached]:
-                if self._named(key, said):
+                new = fresh if key in known else composed
+                known.add(key)
+                if self._named(key, said, words, new):
                     module, name, entry = key
                     self.reached.add(key)
                     text = syntax.canonical(self.entries[key])
                     self.found.setdefault(module, {})[f"{name}[{entry!r}]"] = [text]
                     self.follow(module, self.entries[key])
+            compared = composed
         parts = {module: _hash(sorted(names.items())) for module, names in self.found.items()}
         files = {path.relative_to(PACKAGE).as_posix(): path for path in self._files(_data_files())}
         if self.chapters:
@@ -203,13 +210,13 @@ class _Trace:
             else:
                 yield from (alias.name for alias in statement.names)
 
-    def _named(self, key, said):
+    def _named(self, key, said, words, composed):
         _, name, entry = key
         return (
             syntax.BY_ENTRY[name] in self.whole
             or (name in ("NAMES", "NORMS") and entry in self.keywords)
-            or re.search(rf"(?<![\w-]){re.escape(entry)}(?![\w-])", said)
-            or any(syntax.fits(c, entry) for c in self.composed)
+            or _stands_in(entry, said, words)
+            or any(syntax.fits(c, entry) for c in composed)
         )
 
     def load(self, module):
@@ -343,6 +350,13 @@ class _Trace:
         return self.page if name == PAGE else _read(name)
 
 
+def _stands_in(entry, said, words):
+    """Whether a key stands in the strings; most keys are one word, and these are looked up."""
+    if re.fullmatch(WORD, entry):
+        return entry in words
+    return entry in said and re.search(rf"(?<![\w-]){re.escape(entry)}(?![\w-])", said)
+
+
 def _traced(cells, chapters, own):
     trees = [syntax.parsed(source) for source in cells]
     trace = _Trace(_Module(PAGE, trees, package=False), chapters, own)
@@ -357,8 +371,14 @@ def _read(name):
     path = _path(name)
     if path is None:
         return None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _tree(path.read_text(encoding="utf-8"))
     return _Module(name, [tree], package=path.name == "__init__.py")
+
+
+@cache
+def _tree(text):
+    """By the text, so that all that is remembered of a tree serves each file with this text."""
+    return ast.parse(text)
 
 
 @cache
