@@ -169,7 +169,7 @@ def container(files, limits, name="classroom"):
     for source in files:
         arguments += ["--volume", f"{Path(source).resolve()}:/work/{Path(source).name}:ro"]
     for name, value in _environment("/work").items():
-        arguments += ["--env", f"{name}={value}"]
+        arguments += ["--env", f"{name}={value}"] if name != "PATH" else []  # the image has its own
     return [*arguments, IMAGE, "python", "-s", "-B", "/servant/servant.py"]
 
 

@@ -185,13 +185,20 @@ def limit(limits):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def reap():
+    """Take leave of children that have ended: they count as processes until then."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def main():
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nothing, number)
     limit(json.loads(sys.argv[1]))
-    servant = Servant()
+    servant, first = Servant(), os.getpid()
     with contextlib.suppress(BrokenPipeError):
         answers.write(pack({"ready": True}))
         answers.flush()
@@ -200,6 +207,9 @@ def main():
             if length > LARGEST:
                 break
             answer = servant.answer(json.loads(orders.read(length)))
+            if os.getpid() != first:
+                os._exit(0)  # a child that the student's code has forked answers nothing
+            reap()
             try:
                 body = pack(answer)
             except (Refused, TypeError, ValueError) as error:

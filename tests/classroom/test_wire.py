@@ -1,5 +1,7 @@
 """`encoding`, `remote` and the servant: plain data alone crosses the line."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -159,6 +161,19 @@ def test_a_call_that_kills_costs_itself_alone(kernel, code, reason):
         kernel.call({"name": "bad"}, (), {})
     assert death.value.reason == reason
     assert kernel.call({"name": "good"}, (), {}) == 7
+
+
+def test_a_fork_answers_nothing_and_leaves_nothing(kernel):
+    kernel.run(
+        "import os, time\nchildren = [os.fork() for _ in range(3)]\nx = 7\ndef f(): return x"
+    )
+    kernel.run("if 0 in children: x = 8")
+    assert kernel.call({"name": "f"}, (), {}) == 7
+    time.sleep(0.5)
+    kernel.run("y = 1")
+    count = "len([p for p in os.listdir('/proc') if p.isdigit()])"
+    (output,) = kernel.run(f"print({count})")
+    assert int(output["text"]) <= 3
 
 
 def test_a_kernel_is_not_revived_for_ever(box):
