@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def parser():
     one.add_argument("--seconds", type=float, help="that a cell may take (default: 60)")
     one.add_argument("--again", action="store_true", help="run all anew, also what is done")
     one.add_argument("--unsafe", action="store_true", help="without a sandbox, at your own risk")
+    command(do_mark, "open nbgrader's Formgrader, to mark answers in words by hand", "COURSE")
     command(do_feedback, "make the pages that go back to the students", "COURSE", "NAME")
     one = command(do_export, "write all grades as a CSV (nbgrader's own export)", "COURSE", "FILE")
     one.add_argument("names", nargs="*", metavar="NAME")
@@ -100,6 +102,13 @@ def do_grade(options):
     table, page = report.write(course.Course(root), options.name, rows, nobody)
     graded = sum(row["status"] == "graded" for row in rows)
     print(f"{graded} of {len(rows)} graded.\n{table}\n{page}")
+
+
+def do_mark(options):
+    from . import course
+
+    words, settings = course.formgrader(course.Course(options.course.resolve()))
+    return subprocess.run(words, **settings).returncode
 
 
 def do_feedback(options):

@@ -201,6 +201,15 @@ def zipped(folder, path):
     return path
 
 
+def formgrader(course, *more):
+    """The command that opens nbgrader's Formgrader on a course, and how it is to be run."""
+    if not (course.root / "nbgrader_config.py").exists():
+        raise content.Missing(f"{course.root} is no course's folder: release an assignment first")
+    words = [sys.executable, "-m", "jupyterlab", "--LabApp.default_url=/formgrader", *more]
+    path = os.pathsep.join(filter(None, [str(content.ROOT), os.environ.get("PYTHONPATH")]))
+    return words, {"cwd": course.root, "env": {**os.environ, "PYTHONPATH": path}}
+
+
 def feedback(course, name):
     """Make the pages that go back; return them."""
     told(course.nbgrader().generate_feedback(name, force=True), f"make feedback for {name}")

@@ -24,8 +24,8 @@ class Assignments(SphinxDirective):
     def run(self):
         launch = self.config.html_theme_options["launch_buttons"]["colab_url"]
         slug = "/".join(self.config.html_theme_options["repository_url"].split("/")[-2:])
-        up = "../" * self.env.docname.count("/")
-        lines = ["| | minutes | points | take it |", "|---|---|---|---|"]
+        up = "../" * self.env.docname.count("/")  # the zips are on the site alone
+        lines = ["| assignment | minutes | points |", "|---|---|---|"]
         for line in self.content:
             name, _, told = line.partition(": ")
             path = Path(self.env.srcdir, "assignments", "release", f"{name}.ipynb")
@@ -33,7 +33,8 @@ class Assignments(SphinxDirective):
             minutes, points = HEAD.search(path.read_text(encoding="utf-8")).groups()
             colab = f"{launch}/github/{slug}/blob/main/assignments/release/{name}.ipynb"
             zipped = f'<a href="{up}{FOLDER}/{name}.zip" download>{name}.zip</a>'
-            lines.append(f"| {told} | {minutes} | {points} | {zipped}, [Colab]({colab}) |")
+            take = f"{zipped}, [open in Colab]({colab})"
+            lines.append(f"| {told}.<br>{take} | {minutes} | {points} |")
         parent = nodes.Element()
         self.state.nested_parse(StringList(lines, source="assignments"), 0, parent)
         return parent.children

@@ -1,11 +1,16 @@
 """A small class from release to feedback: by the commands, by Dask, and without a sandbox."""
 
 import ast
+import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -153,6 +158,52 @@ def test_what_nbgraders_exchange_collects_is_graded(tmp_path, box):
         assert done.returncode == 0, done.stderr
     code, said = command("grade", root, "batch_norm", root / "collected")
     assert (code, "1 of 1 graded" in said) == (0, True), said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_is_marked_by_hand_stays_when_graded_again(tmp_path, class_of_two, box):
+    """In nbgrader's Formgrader, by the requests that its page makes."""
+    root = tmp_path / "course"
+    command("release", root, "batch_norm")
+    command("grade", root, "batch_norm", class_of_two.folder)
+    alone = ["--allow-root", "--no-browser", "--IdentityProvider.token=", "--port=8877"]
+    alone += ["--ServerApp.disable_check_xsrf=True"]
+    words, settings = course.formgrader(course.Course(root), *alone)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(words, start_new_session=True, **settings, **quiet)
+    try:
+        (ada,) = (s for s in _asked("submissions/batch_norm") if s["student"] == "ada")
+        assert ada["needs_manual_grade"]
+        notebooks = _asked("submitted_notebooks/batch_norm/batch_norm")
+        (notebook,) = (n for n in notebooks if n["student"] == "ada")
+        grades = _asked(f"grades?submission_id={notebook['id']}")
+        (grade_id,) = (g["id"] for g in grades if g["name"] == "why")
+        _asked(f"grade/{grade_id}", {"manual_score": 3.5})
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    code, said = command("grade", root, "batch_norm", class_of_two.folder)
+    assert code == 0, said
+    with (root / "report" / "batch_norm.csv").open(encoding="utf-8", newline="") as file:
+        scores = {line["student"]: line["score"] for line in csv.DictReader(file)}
+    assert scores == {"ada": "23.5", "bob": "0.0"}
+
+
+def _asked(what, told=None):
+    """What the Formgrader answers; it is waited for."""
+    data = json.dumps(told).encode() if told else None
+    address = f"http://127.0.0.1:8877/formgrader/api/{what}"
+    end = time.monotonic() + 60
+    while True:
+        try:
+            request = urllib.request.Request(address, data, method="PUT" if told else "GET")
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return json.loads(answer.read())
+        except urllib.error.URLError as error:
+            if isinstance(error, urllib.error.HTTPError) or time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def test_unsafe_is_said_aloud_and_grades_the_same(tmp_path, class_of_two):
