@@ -176,7 +176,6 @@ def test_a_killed_holder_gives_the_lock_back(checkout, pip):
 
 def test_a_broken_venv_is_made_anew(checkout, pip, monkeypatch):
     monkeypatch.setattr(environment, "VENV", checkout.root / ".venv")
-    monkeypatch.setattr(environment, "PYTHON", checkout.root / ".venv" / "bin" / "python")
     calls = []
     monkeypatch.setattr(environment, "called", lambda c: calls.append(c) or (1, "no ensurepip"))
     monkeypatch.setattr(environment, "fingerprint", lambda kind: "new")
