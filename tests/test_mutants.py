@@ -1,5 +1,6 @@
 """The suite proves itself: every faulty version of the package fails at least one test."""
 
+import json
 from dataclasses import replace
 
 import mutants
@@ -144,6 +145,23 @@ def test_a_kill_is_forgotten_when_a_file_behind_it_changes(judged, tmp_path, mon
     assert not mutants.remembered(mutant, tmp_path).cached
     (tmp_path / "tests" / "test_other.py").write_text("b")
     assert mutants.remembered(mutant, tmp_path).cached
+
+
+def test_what_is_stored_for_all_machines_is_remembered_too(judged, tmp_path, monkeypatch):
+    runs, _ = judged
+    monkeypatch.setattr(mutants, "load", lambda: [NO_CHANGE])
+    monkeypatch.setattr(mutants, "killers", lambda: stored)
+    stored, table, elsewhere = {}, tmp_path / "killers.json", tmp_path / "elsewhere"
+    assert mutants.keep(tmp_path, table) == ["no_change"]
+    mutants.remembered(NO_CHANGE, tmp_path)
+    assert mutants.keep(tmp_path, table) == []
+    stored |= json.loads(table.read_text(encoding="utf-8"))
+    elsewhere.mkdir()
+    assert mutants.remembered(NO_CHANGE, elsewhere).failed == ("test_x.py::test_y",)
+    assert len(runs) == 1
+    assert not mutants.remembered(replace(NO_CHANGE, new="import torch  \n"), elsewhere).cached
+    monkeypatch.setenv("CI", "true")
+    assert not mutants.remembered(NO_CHANGE, elsewhere).cached
 
 
 @pytest.mark.parametrize("answer", [Verdict(passed=3), Verdict(failed=("t",), broken="a crash")])

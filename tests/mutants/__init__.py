@@ -5,6 +5,7 @@ text that takes its place. A suite that passes one of them would have passed the
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -72,20 +73,50 @@ def load():
 def remembered(mutant, memory):
     """Judge a mutant, or recall its kill if neither its file nor its tests have changed.
 
-    Only kills are kept, one file each in the folder ``memory``. In CI all are judged.
+    Only kills are kept, one file each in the folder ``memory``, and for all machines in
+    ``killers.json``. In CI all are judged.
     """
     file = memory / f"{mutant.name}.json"
     key = fingerprint(mutant)
-    if file.exists() and not os.environ.get("CI"):
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept.pop("key") == key:
-            return Verdict(**kept, cached=True)
+    here = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    for kept in (here, killers().get(mutant.name)) if not os.environ.get("CI") else ():
+        if kept and kept["key"] == key:
+            return Verdict(tuple(kept["failed"]), seconds=kept["seconds"], cached=True)
     file.unlink(missing_ok=True)
     verdict = judge(mutant)
     if verdict.killed:
         kept = {"key": key, "failed": verdict.failed, "seconds": verdict.seconds}
         file.write_text(json.dumps(kept), encoding="utf-8")
     return verdict
+
+
+@functools.cache
+def killers():
+    """What `keep` has stored: {mutant: {"key": fingerprint, "failed": tests, "seconds": of them}}."""
+    return json.loads(KILLERS.read_text(encoding="utf-8"))
+
+
+def keep(memory, table=KILLERS):
+    """Store the kills in the folder ``memory`` in the table; those of mutants that are gone go too.
+
+    Returns:
+        list of the mutants whose kill has not been seen since they changed
+    """
+    known, kept, unseen = killers(), {}, []
+    for mutant in sorted(load(), key=lambda mutant: mutant.name):
+        file = memory / f"{mutant.name}.json"
+        here = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        key = fingerprint(mutant)
+        current = [
+            entry for entry in (here, known.get(mutant.name)) if entry and entry["key"] == key
+        ]
+        entry = current[0] if current else known.get(mutant.name)
+        unseen += [] if current else [mutant.name]
+        if entry:
+            kept[mutant.name] = {**entry, "seconds": round(entry["seconds"], 1)}
+    text = json.dumps(kept, indent=0, ensure_ascii=False) + "\n"
+    table.write_text(text, encoding="utf-8", newline="\n")
+    return unseen
 
 
 def fingerprint(mutant):
@@ -98,14 +129,14 @@ def fingerprint(mutant):
     for path in [PACKAGE / mutant.file, *tests, *shared]:
         digest.update(path.relative_to(TESTS.parent).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest.hexdigest()[:16]
 
 
 def judge(mutant, timeout=120):
     """Run the mutant's tests against a copy of the package that has the defect.
 
-    The test that killed it last time, if there is one in ``killers.json``, is tried first: a hint
-    that saves time and decides nothing.
+    The test that killed it last time, if there is one in ``killers.json``, is tried first: here it is
+    a hint that saves time and decides nothing.
     """
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         folder = Path(folder).resolve()  # as Python names the modules it imports from it
@@ -152,9 +183,9 @@ def _run(folder, report, mutant, speed):
     options = "-x -q -p no:cacheprovider -p pytest_timeout -o addopts= -o pythonpath="
     codes = {5}  # no test was there
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        hint = json.loads(KILLERS.read_text(encoding="utf-8")).get(mutant.name)
+        hint = killers().get(mutant.name, {"failed": ()})["failed"][:1]
         if hint:
-            pytest.main([*options.split(), "-m", speed, f"{TESTS.parent}/{hint}"], [recorder])
+            pytest.main([*options.split(), "-m", speed, f"{TESTS.parent}/{hint[0]}"], [recorder])
         if not recorder.failed:
             recorder = _Recorder(folder)  # what a hint says is worth nothing until it kills
         for test in mutant.tests:  # none is even collected once the defect has been found
