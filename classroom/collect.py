@@ -1,7 +1,7 @@
 """Bring a folder of whatever was handed in into the course's folder, safely.
 
 Known forms: STUDENT/NAME.ipynb, STUDENT_NAME.ipynb, STUDENT.zip with a notebook in it, and a zip of an
-LMS that holds any of these. Nothing outside the folder is read, and no file is written but a notebook
+LMS that holds any of these, if it lies there alone: a student's zip must not name another student. Nothing outside the folder is read, and no file is written but a notebook
 that has been rebuilt cell by cell.
 """
 
@@ -21,7 +21,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_
 
 LARGEST = 20_000_000  # bytes of a notebook
 MOST_CELLS = 2000
-MOST_FILES = 2000  # in a zip
+MOST_FILES = 2000  # notebooks in a zip
+LONGEST_NAME = 150  # bytes; file systems allow 255, endings included
 MADE = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
 
 
@@ -35,6 +36,7 @@ class Handed:
 
     student: str
     source: str
+    raw: str = ""  # the student's name as it was written
     body: bytes = b""
     when: float = 0.0
     odd: list = field(default_factory=list)
@@ -45,24 +47,28 @@ class Handed:
         return hashlib.sha256(self.body).hexdigest()
 
 
-def collect(folder, name, released=frozenset()):
+def collect(folder, name, released=frozenset(), stamped=False):
     """Read all that was handed in.
 
     Args:
         folder: Path of the submissions
         name: of the assignment
         released: ids of the assignment's cells
+        stamped: nbgrader has collected them, so its timestamp.txt can be believed
 
     Returns:
         list of Handed, one a student (`notebook` is None where nothing can be graded), and a list of
         lines about what belongs to nobody
     """
     found, odd = [], []
-    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+    paths = sorted((p for p in folder.iterdir() if p.name[:1] != "."), key=lambda p: p.name)
+    for path in paths:
         try:
-            found += list(_entries(path, name))
-        except (Odd, OSError) as error:
-            odd.append(f"{path.name}: {error}")
+            found += list(_entries(path, name, len(paths) == 1, stamped))
+        except Odd as error:
+            odd.append(f"{shown(path.name)}: {error}")
+        except Exception as error:  # whatever it is, it must not end the others' grading
+            odd.append(f"{shown(path.name)}: cannot be read ({type(error).__name__}: {error})")
     for handed in found:
         if handed.body and not handed.notebook:
             _read(handed, released)
@@ -70,38 +76,45 @@ def collect(folder, name, released=frozenset()):
     for handed in found:
         students.setdefault(handed.student, []).append(handed)
     one_each = [_chosen(several) for several in students.values()]
+    for several in students.values():
+        _tell_apart(several)
     _note_copies(one_each)
     return sorted(one_each, key=lambda h: h.student), odd
 
 
 def student_id(text):
     """A student's name as a folder's name: letters and digits of any script, and . _ - @ blank."""
-    text = unicodedata.normalize("NFC", text)
-    kept = "".join(ch if ch.isalnum() or ch in " ._-@" else "_" for ch in text)
-    kept = kept.strip(" .")[:100]
+    text = unicodedata.normalize("NFC", shown(text))
+    kept = "".join(ch if ch.isalnum() or ch in " ._-@" else "_" for ch in text).strip(" .")
+    kept = kept.encode("utf-8")[:LONGEST_NAME].decode("utf-8", "ignore").strip(" .")
     if not kept:
         raise Odd(f"no student's name in {text!r}")
     return kept
 
 
-def _entries(path, name):
+def shown(text):
+    """A file's name as text that can be stored, also where it is no text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _entries(path, name, alone, stamped):
     if path.is_symlink():
         raise Odd("a symbolic link: not followed")
     if path.is_dir():
-        yield from _folder(path, name)
+        yield from _folder(path, name, stamped)
     elif path.suffix.lower() == ".zip":
-        yield from _zip(path, name)
-    elif path.is_file() and not path.name.startswith("."):
+        yield from _zip(path, name, alone)
+    elif path.is_file():
+        student, raw = _from_file(path.name, name)
         when = path.stat().st_mtime
-        yield Handed(_from_file(path.name, name), path.name, *_bytes(path), when=when)
+        yield Handed(student, shown(path.name), raw, *_bytes(path), when=when)
 
 
-def _folder(path, name):
+def _folder(path, name, stamped):
     student, files, odd = student_id(path.name), [], []
     for child in sorted(path.rglob("*")):
-        where = child.relative_to(path).as_posix()
-        inside = child.resolve().is_relative_to(path.resolve())
-        if child.is_symlink() or not inside:
+        where = shown(child.relative_to(path).as_posix())
+        if child.is_symlink() or not child.resolve().is_relative_to(path.resolve()):
             odd.append(f"{where} is a symbolic link: not followed")
         elif child.is_file() and not any(
             part.startswith(".") for part in child.relative_to(path).parts
@@ -110,19 +123,20 @@ def _folder(path, name):
     notebooks = [f for f in files if f.suffix == ".ipynb"]
     right = [f for f in notebooks if f.stem == name] or notebooks
     if not right:
-        there = ", ".join(f.name for f in files[:3]) or "nothing"
-        yield Handed(student, path.name, odd=[*odd, f"no notebook (there: {there})"])
+        there = shown(", ".join(f.name for f in files[:3])) or "nothing"
+        more = [*odd, f"no notebook (there: {there})"]
+        yield Handed(student, shown(path.name), path.name, odd=more)
     for file in right:
-        more = [] if file.stem == name else [f"the file is named {file.name}"]
-        when = _timestamp(file)
-        source = f"{path.name}/{file.relative_to(path).as_posix()}"
-        yield Handed(student, source, *_bytes(file), when=when, odd=[*odd, *more])
+        more = [] if file.stem == name else [f"the file is named {shown(file.name)}"]
+        when = _timestamp(file, stamped)
+        source = shown(f"{path.name}/{file.relative_to(path).as_posix()}")
+        yield Handed(student, source, path.name, *_bytes(file), when=when, odd=[*odd, *more])
 
 
-def _timestamp(file):
-    """What nbgrader's timestamp.txt says, or when the file was last changed."""
+def _timestamp(file, stamped):
+    """When the file was last changed; if nbgrader collected it, what its timestamp.txt says."""
     beside = file.parent / "timestamp.txt"
-    if beside.is_file() and not beside.is_symlink():
+    if stamped and beside.is_file() and not beside.is_symlink():
         try:
             from nbgrader.utils import parse_utc
 
@@ -142,23 +156,25 @@ def _bytes(path):
 def _from_file(filename, name):
     stem = filename.rpartition(".")[0] or filename
     student = re.sub(rf"[ _-]*{re.escape(name)}$", "", stem)
-    return student_id(student)
+    return student_id(student), student
 
 
-def _zip(path, name):
+def _zip(path, name, alone):
     """The notebooks of a zip: read in memory, nothing is unpacked."""
+    student, raw = _from_file(path.name, name)
     try:
         with zipfile.ZipFile(path) as archive:
-            yield from _members(archive, path, name)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        yield Handed(
-            student_id(path.stem), path.name, odd=[f"not a zip that can be read ({error})"]
-        )
+            found = list(_members(archive, path, name, alone))
+    except Exception as error:  # a torn zip fails in many ways
+        found = [
+            Handed(student, shown(path.name), raw, odd=[f"not a zip that can be read ({error})"])
+        ]
+    yield from found
 
 
-def _members(archive, path, name):
+def _members(archive, path, name, alone):
     entries, odd = [], []
-    for info in archive.infolist()[:MOST_FILES]:
+    for info in archive.infolist():
         parts = info.filename.replace("\\", "/").split("/")
         if info.is_dir() or parts[0] == "__MACOSX":
             continue
@@ -166,18 +182,28 @@ def _members(archive, path, name):
             odd.append(f"{path.name} holds {info.filename!r}, which points out of it: left out")
         elif stat.S_ISLNK(info.external_attr >> 16):
             odd.append(f"{path.name} holds a symbolic link ({info.filename}): left out")
-        elif parts[-1].endswith(".ipynb"):
+        elif parts[-1].endswith(".ipynb") and len(entries) < MOST_FILES:
             entries.append((info, parts))
     folders = {parts[0] for _, parts in entries if len(parts) > 1}
-    several = len(folders) > 1 or (len(entries) > 1 and not folders)
+    of_a_class = alone and (len(folders) > 1 or (len(entries) > 1 and not folders))
     mine = [e for e in entries if e[1][-1] == f"{name}.ipynb"] or entries
-    for info, parts in entries if several else mine:
-        if several:
-            student = student_id(parts[0]) if len(parts) > 1 else _from_file(parts[-1], name)
-        else:
-            student = _from_file(path.name, name)
-        when = datetime.datetime(*info.date_time).timestamp()
-        handed = Handed(student, f"{path.name}:{info.filename}", when=when, odd=list(odd))
+    for info, parts in entries if of_a_class else mine:
+        when = path.stat().st_mtime
+        student, raw = _from_file(path.name, name)
+        if of_a_class:
+            when = _date(info) or when
+            try:
+                inside = len(parts) > 1
+                student, raw = (
+                    (student_id(parts[0]), parts[0]) if inside else _from_file(parts[-1], name)
+                )
+            except Odd as error:
+                yield Handed(
+                    f"({path.stem})", shown(f"{path.name}:{info.filename}"), odd=[str(error)]
+                )
+                continue
+        source = shown(f"{path.name}:{info.filename}")
+        handed = Handed(student, source, raw, when=when, odd=list(odd))
         if info.file_size > LARGEST:
             handed.odd.append(f"{info.file_size} bytes: too large for a notebook")
         else:
@@ -185,7 +211,15 @@ def _members(archive, path, name):
                 handed.body = file.read(LARGEST + 1)[:LARGEST]
         yield handed
     if not entries:
-        yield Handed(_from_file(path.name, name), path.name, odd=[*odd, "no notebook in the zip"])
+        student, raw = _from_file(path.name, name)
+        yield Handed(student, shown(path.name), raw, odd=[*odd, "no notebook in the zip"])
+
+
+def _date(info):
+    try:
+        return datetime.datetime(*info.date_time).timestamp()
+    except ValueError:
+        return None
 
 
 def _chosen(several):
@@ -196,6 +230,16 @@ def _chosen(several):
         chosen.odd.append(f"also handed in, not graded: {other.source}")
         chosen.odd += other.odd if other.notebook is None else []
     return chosen
+
+
+def _tell_apart(several):
+    """Two names that become one folder's name are two people, as far as one can tell: none is graded."""
+    names = {unicodedata.normalize("NFC", shown(h.raw)).strip(" ") for h in several}
+    if len(names) > 1:
+        for handed in several:
+            handed.notebook = None
+            told = ", ".join(sorted(map(repr, names)))
+            handed.odd.append(f"the names {told} become one here: rename one, and grade again")
 
 
 def _note_copies(all_of_them):
@@ -267,12 +311,22 @@ def _cell(told, number):
         source = "".join(line for line in source if isinstance(line, str))
     source = source if isinstance(source, str) else ""
     source = source.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
+    if told["cell_type"] != "code":
+        source = harmless(source)
     cell = MADE[told["cell_type"]](source, id=f"cell-{number}")
     metadata = told.get("metadata") if isinstance(told.get("metadata"), dict) else {}
     marks = metadata.get("nbgrader")
     if isinstance(marks, dict) and isinstance(marks.get("grade_id"), str):
-        cell.metadata["nbgrader"] = {"grade_id": marks["grade_id"]}
+        cell.metadata["nbgrader"] = {"grade_id": shown(marks["grade_id"])}
     return cell
+
+
+def harmless(text):
+    """Markdown without HTML and links: a marker's browser must not run what a student wrote.
+
+    A blank is all it takes, and formulas and code do not mind it.
+    """
+    return re.sub(r"\](?=[(\[:])", "] ", re.sub(r"<(?=[^\s=\d])", "< ", text))
 
 
 def store(course, name, handed):

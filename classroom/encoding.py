@@ -7,16 +7,24 @@ it; what comes from the kernel is checked again when it is decoded.
 import base64
 import json
 import struct
+import unicodedata
 
 import numpy as np
 
-LARGEST = 64 * 2**20  # bytes of one message
+LARGEST = 64 * 2**20  # bytes of one message to the kernel
+LARGEST_ANSWER = 8 * 2**20
 DEEPEST = 20
 PLAIN = (bool, int, float, str, type(None))
 
 
 class Refused(ValueError):
     """What came is not plain data."""
+
+
+def clean(text):
+    """A text that can be stored and shown: no half characters, no control characters but two."""
+    text = str(text).encode("utf-8", "replace").decode("utf-8")
+    return "".join(ch for ch in text if ch in "\n\t" or unicodedata.category(ch) != "Cc")
 
 
 def encode(value, keep=None, depth=0):
@@ -57,7 +65,7 @@ def decode(data, fetch=None, depth=0):
     if depth > DEEPEST:
         raise Refused(f"data nested more than {DEEPEST} deep")
     if type(data) in PLAIN:
-        return data
+        return clean(data) if type(data) is str else data
     if type(data) is not dict:
         raise Refused("the message is malformed")
     if len(data) == 1:
@@ -86,11 +94,11 @@ def _array(dtype, shape, text):
     return np.frombuffer(raw, dtype).reshape(shape).copy()
 
 
-def pack(message):
+def pack(message, largest=LARGEST):
     """The bytes of a message: its length, then JSON."""
     body = json.dumps(message).encode("utf-8", "backslashreplace")
-    if len(body) > LARGEST:
-        raise Refused(f"{len(body)} bytes, more than {LARGEST} in one message")
+    if len(body) > largest:
+        raise Refused(f"{len(body)} bytes, more than {largest} in one message")
     return struct.pack(">Q", len(body)) + body
 
 

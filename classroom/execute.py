@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import hmac
 import io
+import json
 import traceback
 
 from nbformat.notebooknode import from_dict
@@ -30,7 +31,8 @@ def run(notebook, assignment, student, secret, kind, limits=None, slot=0, order=
     Args:
         notebook: with its locked cells restored
         assignment: whose checks are run
-        student: whose submission it is; with `secret` it draws the numbers of the hidden checks
+        student: whose submission it is; with `secret` and the notebook it draws the numbers of the
+            hidden checks
         kind: of sandbox
         order: the ids of the assignment's cells as they were handed out; a check that a student has
             moved before its part is run last
@@ -41,6 +43,8 @@ def run(notebook, assignment, student, secret, kind, limits=None, slot=0, order=
     odd = []
     modules = assignment.modules()
     files = [*assignment.files()]
+    # Numbers that a student could have seen in an earlier feedback are not drawn for another notebook.
+    student = f"{student} {fingerprint(notebook)}"
     with Kernel(kind, files, limits, slot) as kernel:
         checks = []
         early = moved_up(notebook, order)
@@ -60,6 +64,12 @@ def run(notebook, assignment, student, secret, kind, limits=None, slot=0, order=
     if early:
         odd.append(f"cells in another order: {', '.join(sorted(early))} checked at the end")
     return odd
+
+
+def fingerprint(notebook):
+    """Of what is executed: kinds, sources and marks of the cells."""
+    told = [(c.cell_type, c.source, c.metadata.get("nbgrader", {})) for c in notebook.cells]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def moved_up(notebook, order):

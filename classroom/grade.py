@@ -46,7 +46,8 @@ def grade(root, name, folder, **options):
     course.prepare()
     released = nbformat.read(root / "release" / name / f"{name}.ipynb", as_version=4)
     marks = {c.metadata.get("nbgrader", {}).get("grade_id") for c in released.cells} - {None}
-    all_of_them, nobody = collect.collect(folder, name, marks)
+    stamped = folder.is_relative_to(root)  # by nbgrader, see the page on running a class
+    all_of_them, nobody = collect.collect(folder, name, marks, stamped)
     version = content_version(assignment)
     waiting, rows = [], []
     for handed in all_of_them:
@@ -54,7 +55,11 @@ def grade(root, name, folder, **options):
         row["when"] = handed.when
         rows.append(row)
         if handed.notebook is not None:
-            collect.store(course, name, handed)
+            try:
+                collect.store(course, name, handed)
+            except (OSError, ValueError) as error:
+                row["odd"].append(f"could not be stored ({error})")
+                continue
             row["version"] = f"{version} {handed.digest[:16]}"
             if options.get("again") or not done(course, name, row):
                 waiting.append(row)
@@ -152,7 +157,7 @@ def run_one(root, name, student, version, kind, seconds=60):
         secret = course.secret
         ran = execute.run(notebook, assignment, student, secret, kind, limits, slot, order)
         kept["odd"] = odd + ran
-        kept["cells"] = preprocessors.fingerprint(notebook)
+        kept["cells"] = execute.fingerprint(notebook)
         kept["outputs"] = [c.get("outputs", []) for c in notebook.cells]
     except Exception as error:  # a submission must not end the others' grading
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -216,8 +221,12 @@ def book_all(course, name, rows, kind, options):
         if entered.get(row["student"]) != _of(kept) or not _autograded(
             course, row["student"], name
         ):
-            done = nbgrader.autograde(name, row["student"], force=True)
-            told(done, f"book {row['student']}")
+            try:
+                told(nbgrader.autograde(name, row["student"], force=True), f"book {row['student']}")
+            except Exception as error:  # it must not keep the others from being booked
+                row["status"] = "not graded"
+                row["odd"].append(f"could not be booked: {str(error).strip().splitlines()[-1]}")
+                continue
             entered[row["student"]] = _of(kept)
             write(course.root / "results" / name / ".entered", entered)
     _read_points(course, name, rows)

@@ -1,7 +1,6 @@
 """What takes part in nbgrader's autograding: cells put right, and execution in the sandbox."""
 
 import copy
-import hashlib
 import json
 from pathlib import Path
 
@@ -37,7 +36,7 @@ class Sandboxed(NbGraderPreprocessor):
         course = Course(Path(self.course))
         path = course.result(told["student"], told["assignment"])
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if kept.get("cells") == fingerprint(nb):
+        if kept.get("cells") == execute.fingerprint(nb):
             for cell, outputs in zip(nb.cells, kept["outputs"], strict=True):
                 if cell.cell_type == "code":
                     cell.outputs = from_dict(outputs)
@@ -47,12 +46,6 @@ class Sandboxed(NbGraderPreprocessor):
         kind = self.kind or sandbox.find()
         execute.run(nb, assignment, told["student"], course.secret, kind, order=order)
         return nb, resources
-
-
-def fingerprint(notebook):
-    """Of what is executed: kinds, sources and marks of the cells."""
-    told = [(c.cell_type, c.source, c.metadata.get("nbgrader", {})) for c in notebook.cells]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def mend(notebook, released):

@@ -1,16 +1,17 @@
 """The trusted side's view of a student's kernel: stand-ins for names, and calls that carry plain data."""
 
+import base64
 import builtins
+import json
 import os
-import re
 import select
 import struct
 import time
 
 from . import sandbox
-from .encoding import LARGEST, Refused, decode, encode, pack, unpack
+from .encoding import LARGEST_ANSWER, Refused, clean, decode, encode, pack, unpack
 
-BASE64 = r"[A-Za-z0-9+/\s]*={0,2}\s*"
+MOST_SHOWN = 10 * 2**20  # bytes of outputs that a notebook keeps
 DIED = {
     "memory": "it used more memory than it may",
     "processes": "it started more processes than it may",
@@ -34,12 +35,18 @@ class StudentError(Exception):
     """An exception that the student's code raised, as data."""
 
     def __init__(self, told):
-        self.name_there = str(told.get("name", "Exception"))[:100]
+        self.name_there = clean(told.get("name", "Exception"))[:100]
         bases = told.get("bases")
-        self.bases_there = [str(b) for b in bases] if isinstance(bases, list) else []
-        self.said, self.where = str(told.get("said", ""))[:1000], str(told.get("where", ""))[:200]
+        self.bases_there = [clean(b) for b in bases[:50]] if isinstance(bases, list) else []
+        self.said, self.where = (
+            clean(told.get("said", ""))[:1000],
+            clean(told.get("where", ""))[:200],
+        )
         place = f" ({self.where})" if self.where else ""
         super().__init__(f"{self.name_there}: {self.said}{place}")
+
+
+PATIENT = 3  # times the seconds of a submission that it may be waited for in all
 
 
 class Kernel:
@@ -52,9 +59,9 @@ class Kernel:
     def __init__(self, kind, files, limits=None, slot=0):
         self.kind, self.files, self.slot = kind, list(files), slot
         self.limits = limits or sandbox.Limits()
-        self.process, self.buffer, self.generation, self.deaths = None, b"", 0, []
+        self.process, self.buffer, self.generation, self.deaths = None, bytearray(), 0, []
         self.sources, self.done = [], []
-        self.used = 0.0
+        self.used, self.waited, self.shown = 0.0, 0.0, 0
 
     def __enter__(self):
         return self
@@ -77,7 +84,12 @@ class Kernel:
         self.sources.append(source)
         answer = self._ask({"op": "run", "source": source}, self.limits.cell, "this cell")
         self.done.append(source)
-        return _outputs(answer)
+        outputs = _outputs(answer)
+        self.shown += len(json.dumps(outputs))
+        if self.shown > MOST_SHOWN:
+            text = f"[left out: this notebook shows more than {MOST_SHOWN} bytes]\n"
+            outputs = [{"output_type": "stream", "name": "stdout", "text": text}]
+        return outputs
 
     def call(self, target, args, kwargs, forbid=(), what="the call"):
         order = {"op": "call", "target": target, "forbid": list(forbid)}
@@ -109,7 +121,7 @@ class Kernel:
         if len(self.deaths) > self.limits.revivals:
             raise KernelDied("closed", f"{len(self.deaths)} earlier cells or calls")
         self.close()
-        self.buffer = b""
+        self.buffer = bytearray()
         self.generation += 1
         self.process = sandbox.Process(self.kind, self.files, self.limits, self.slot)
         try:
@@ -123,7 +135,7 @@ class Kernel:
 
     def _ask(self, order, seconds, what):
         used = self.used + (self.process.processor_time()[0] if self.process else 0)
-        if used > self.limits.total:
+        if used > self.limits.total or self.waited > PATIENT * self.limits.total:
             self.close()
             raise KernelDied("total", what)
         if self.process is None:
@@ -139,6 +151,8 @@ class Kernel:
             self.deaths.append((what, death.reason))
             self.close()
             raise
+        finally:
+            self.waited += end.waited
 
     def _send(self, body, end, what):
         pipe = self.process.popen.stdin.fileno()
@@ -153,7 +167,7 @@ class Kernel:
 
     def _receive(self, end, what):
         (length,) = struct.unpack(">Q", self._read(8, end, what))
-        if length > LARGEST:
+        if length > LARGEST_ANSWER:
             raise KernelDied("garbled", what)
         try:
             return unpack(self._read(length, end, what))
@@ -171,7 +185,8 @@ class Kernel:
             if not chunk:
                 raise KernelDied(self.process.ended or "died", what)
             self.buffer += chunk
-        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        body = bytes(self.buffer[:length])
+        del self.buffer[:length]
         return body
 
 
@@ -181,7 +196,7 @@ class Patience:
     itself was stopped (a lid closed, Ctrl-Z) does not count.
     """
 
-    LONGEST = 30
+    LONGEST = 10
     LOOKS = 5
     STEP = 0.5  # seconds between two looks
 
@@ -262,16 +277,23 @@ def _outputs(answer):
         if kind == "stream":
             name = "stderr" if output.get("name") == "stderr" else "stdout"
             found.append(
-                {"output_type": kind, "name": name, "text": str(output.get("text"))[:30_000]}
+                {"output_type": kind, "name": name, "text": clean(output.get("text"))[:30_000]}
             )
         elif kind in ("display_data", "execute_result"):
             found.append(_shown(kind, output.get("data")))
         elif kind == "error":
             lines = output.get("traceback")
-            lines = [str(line)[:4000] for line in lines[:80]] if isinstance(lines, list) else []
-            texts = {key: str(output.get(key))[:2000] for key in ("ename", "evalue")}
+            lines = [clean(line)[:4000] for line in lines[:80]] if isinstance(lines, list) else []
+            texts = {key: clean(output.get(key))[:2000] for key in ("ename", "evalue")}
             found.append({"output_type": kind, **texts, "traceback": lines})
     return found
+
+
+def _is_base64(text):
+    try:
+        return bool(base64.b64decode("".join(text.split()), validate=True))
+    except ValueError:
+        return False
 
 
 def _shown(kind, data):
@@ -279,9 +301,9 @@ def _shown(kind, data):
     data = data if isinstance(data, dict) else {}
     kept = {}
     if isinstance(data.get("text/plain"), str):
-        kept["text/plain"] = data["text/plain"][:30_000]
+        kept["text/plain"] = clean(data["text/plain"][:30_000])
     picture = data.get("image/png")
-    if isinstance(picture, str) and len(picture) < 2_500_000 and re.fullmatch(BASE64, picture):
+    if isinstance(picture, str) and len(picture) < 2_500_000 and _is_base64(picture):
         kept["image/png"] = picture
     shown = {"output_type": kind, "data": kept, "metadata": {}}
     return shown | ({"execution_count": None} if kind == "execute_result" else {})

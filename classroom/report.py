@@ -36,7 +36,7 @@ def write(course, name, rows, nobody):
 
 def _replace(path, text):
     new = Path(f"{path}.new")
-    new.write_text(text, encoding="utf-8", newline="\n")
+    new.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     os.replace(new, path)
 
 

@@ -4,6 +4,7 @@ A sandbox sees the Python that grades, the files that were handed out, and an em
 has no network, no home, no other submission, no gradebook and no hidden check.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -204,7 +205,7 @@ class Process:
     """A servant in its sandbox, watched: too much memory or too many processes, and it is ended."""
 
     def __init__(self, kind, files, limits, slot=0):
-        self.limits, self.ended, self.folder, self.used = limits, "", None, {}
+        self.limits, self.ended, self.folder, self.used = limits, "", None, 0.0
         self.name = f"classroom-{os.getpid()}-{next(COUNT)}" if kind == "container" else ""
         options = {"cwd": "/", "env": {"PATH": os.environ.get("PATH", "/usr/bin")}}
         if kind == "container":
@@ -244,15 +245,21 @@ class Process:
 
     def processor_time(self):
         """Seconds of processor time that all of it has used, and whether something wants more just now."""
-        busy = False
+        busy, used = False, 0.0
         for process in _children(self.popen.pid):
             try:
                 times, status = process.cpu_times(), process.status()
             except psutil.Error:
                 continue
-            self.used[process.pid] = times.user + times.system
-            busy |= status not in (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE, psutil.STATUS_ZOMBIE)
-        return sum(self.used.values()), busy
+            used += times.user + times.system  # and of children that have ended
+            used += getattr(times, "children_user", 0) + getattr(times, "children_system", 0)
+            busy |= status in (
+                psutil.STATUS_RUNNING,
+                psutil.STATUS_WAKING,
+                psutil.STATUS_DISK_SLEEP,
+            )
+        self.used = max(self.used, used)
+        return self.used, busy
 
     def kill(self, reason):
         """End all of it, and remember why (the first reason counts)."""
@@ -283,13 +290,26 @@ def _children(pid):
 
 
 def _use(top):
-    """Bytes and processes of a tree; what the processes share is counted once at most."""
+    """Bytes and processes of a tree. Files that are mapped (Python, torch) are not counted."""
     memory, count = 0, 0
     for process in _children(top.pid):
-        try:
-            told = process.memory_info()
-        except psutil.Error:
-            continue
-        memory += told.rss - (told.shared if count else 0)
+        memory += _own_memory(process.pid)
         count += 1
     return memory, count
+
+
+def _own_memory(pid):
+    """Bytes of a process that no file holds: its own, shared memory, and files in memory."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        told = dict(line.split(":", 1) for line in lines if ":" in line)
+        memory = sum(int(told.get(key, "0 kB").split()[0]) for key in ("RssAnon", "RssShmem"))
+    except (OSError, ValueError):
+        return 0
+    memory *= 1024
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(entry.path).startswith("/memfd:"):
+                    memory += os.stat(entry.path).st_blocks * 512
+    return memory

@@ -15,7 +15,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import checking
-from encoding import LARGEST, Refused, decode, encode, pack
+from encoding import LARGEST, LARGEST_ANSWER, Refused, decode, encode, pack
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -211,7 +211,7 @@ def main():
                 os._exit(0)  # a child that the student's code has forked answers nothing
             reap()
             try:
-                body = pack(answer)
+                body = pack(answer, LARGEST_ANSWER)
             except (Refused, TypeError, ValueError) as error:
                 body = pack({"error": _told(error)})
             answers.write(body)

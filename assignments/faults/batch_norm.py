@@ -70,7 +70,7 @@ FAULTS = [
         "y = (gamma * x_hat + beta).reshape(rows, features)",
         "y = np.concatenate([nn.functional.batch_norm(torch.tensor(g), None, None, torch.tensor(gamma),"
         " torch.tensor(beta), True, 0.1, eps).numpy() for g in grouped])",
-        loses=FORWARD,
+        loses=FORWARD + BACKWARD,  # a backward counts behind a forward of one's own
     ),
     Fault(
         "mean term dropped in dx",
@@ -164,6 +164,50 @@ FAULTS = [
         'x_hat = torch.stack([getattr(nn.functional, "batch" "_norm")(g, None, None, training=True,'
         " eps=self.eps) for g in grouped])",
         loses=["layer-train", "layer-running"],
+    ),
+    Fault(
+        "a numerical derivative of one's own forward",
+        "backward",
+        "    x_hat, rstd, gamma = cache\n",
+        """    x_hat, rstd, gamma = cache
+    x = (x_hat / rstd).reshape(dy.shape)
+    given, eps = (len(x_hat),), 1e-5
+    def moved(k, h):
+        step = np.zeros(x.size)
+        step[k] = h
+        return (ghost_forward(x + step.reshape(x.shape), gamma, 0 * gamma, *given)[0] * dy).sum()
+    numeric = [(moved(k, eps) - moved(k, -eps)) / (2 * eps) for k in range(x.size)]
+""",
+        loses=BACKWARD,
+    ),
+    Fault(
+        "torch's Jacobian in the cache of another forward",
+        "backward",
+        "def ghost_backward(",
+        """def plain(x, gamma, ghosts, eps):
+    parts = torch.stack([(p - p.mean(0)) / (p.var(0, unbiased=False) + eps) ** 0.5 for p in x.chunk(ghosts)])
+    return gamma * parts.reshape(x.shape)
+
+def ghost_forward(x, gamma, beta, ghosts, eps=1e-5):
+    given = torch.tensor(x), torch.tensor(gamma)
+    slopes = torch.autograd.functional.jacobian(lambda x, gamma: plain(x, gamma, ghosts, eps), given)
+    x_hat = plain(given[0], torch.ones_like(given[1]), ghosts, eps).numpy()
+    return gamma * x_hat + beta, (x_hat, slopes[0].numpy(), slopes[1].numpy())
+
+def ghost_backward(dy, cache):
+    _, slopes, gains = cache
+    return np.tensordot(dy, slopes, 2), np.tensordot(dy, gains, 2), dy.sum(axis=0)
+
+def unused(""",
+        loses=BACKWARD,
+    ),
+    Fault(
+        "torch's own norm by a private name",
+        "layer",
+        "x_hat = (grouped - mu) * (var + self.eps) ** -0.5",
+        "own = torch._decomp.decompositions.native_batch_norm_helper; x_hat = torch.stack("
+        "[own(g, None, None, None, None, True, 0.1, self.eps, True)[0] for g in grouped])",
+        loses=["layer-train"],
     ),
 ]
 CHEATS = [

@@ -123,7 +123,7 @@ FAULTS = [
         "forward",
         "x_hat[:, first:end] = centred * rstd[:, first:end]",
         "x_hat[:, first:end] = nn.functional.group_norm(torch.tensor(group), 1, eps=eps).numpy()",
-        loses=FORWARD,
+        loses=FORWARD + BACKWARD,  # a backward counts behind a forward of one's own
     ),
     Fault(
         "mean term dropped in dx",

@@ -111,7 +111,7 @@ FAULTS = [
         "forward",
         "styled = gains * x_hat + shifts",
         "styled = gains * nn.functional.instance_norm(torch.tensor(x), eps=eps).numpy() + shifts",
-        loses=FORWARD,
+        loses=FORWARD + BACKWARD,  # a backward counts behind a forward of one's own
     ),
     Fault(
         "mean term dropped in dx",

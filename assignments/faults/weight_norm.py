@@ -97,7 +97,7 @@ FAULTS = [
         "forward",
         "t = x @ w.T",
         "t = nn.functional.linear(torch.tensor(x), torch.tensor(w)).numpy()",
-        loses=FORWARD,
+        loses=FORWARD + BACKWARD,  # a backward counts behind a forward of one's own
     ),
     Fault("mean term dropped in dt", "backward", "dt = dy - dy.mean(axis=0)", "dt = dy", BACKWARD),
     Fault(

@@ -119,14 +119,14 @@ def forward_refuses(masked_forward):
 
 def found(check, masked_forward, masked_backward, x, gamma, beta, real, dy):
     """dx, dgamma and dbeta as the submission has them."""
-    result = masked_forward(x.copy(), gamma, beta, checks.marked(real))
+    forward, backward = check.derived(masked_forward, masked_backward, "torch")
+    result = forward(x.copy(), gamma, beta, checks.marked(real))
     cache = check.parts(result, "y", "cache")[1]
-    return check.parts(guarded(masked_backward, "torch")(dy, cache), "dx", "dgamma", "dbeta")
+    return check.parts(backward(dy, cache), "dx", "dgamma", "dbeta")
 
 
 def backward_dx(masked_forward, masked_backward):
     check = Check(checks.BACK, secret=True)
-    check.free_of(masked_backward, "torch")
     for x, gamma, beta, real, dy in cases():
         dx = found(check, masked_forward, masked_backward, x, gamma, beta, real, dy)[0]
         dx, wanted = check.array(dx, x.shape, "dx"), gradients(x, gamma, dy, real)[0]

@@ -159,12 +159,12 @@ def forward_refuses(spectral_forward):
 
 def backward_dw(spectral_forward, spectral_backward):
     check, random = Check(checks.BACK, secret=True), rng()
-    backward = guarded(spectral_backward, "torch", *checks.WHOLE)
-    check.free_of(spectral_backward, "torch", *checks.WHOLE)
+    both = spectral_forward, spectral_backward
+    forward, backward = check.derived(*both, "torch", *checks.WHOLE)
     for w, v, size, stride, padding, limit in kernels(SIZES):
         conv = Convolution(w, size, stride, padding)
         for rounds in (0, 1, 20):
-            found = spectral_forward(w, v, rounds, stride, padding, limit)
+            found = forward(w, v, rounds, stride, padding, limit)
             cache = check.parts(found, "w_bar", "v", "cache")[2]
             dw_bar = random.normal(size=w.shape) + w  # not at a right angle to w
             wanted = gradient(conv, reference(conv, v, rounds)[1], dw_bar, limit)

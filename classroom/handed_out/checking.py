@@ -74,17 +74,34 @@ def guarded(subject, *forbidden):
         return subject._guarded(forbidden)
 
     @functools.wraps(subject)
-    def wrapper(*args, **kwargs):
+    def in_place(*args, **kwargs):
         with Guard(forbidden):
             return subject(*args, **kwargs)
 
+    @functools.wraps(subject)
+    def wrapper(*args, **kwargs):
+        kwargs = {name: copied(value) for name, value in kwargs.items()}
+        return in_place(*map(copied, args), **kwargs)
+
+    wrapper.in_place = in_place
     return wrapper
+
+
+def copied(value):
+    """Arrays and lists anew: a function that writes into its arguments must not spoil the checks' own."""
+    if isinstance(value, np.ndarray):
+        new = value.copy()
+        new.flags.writeable = value.flags.writeable
+        return new
+    if type(value) in (list, tuple):
+        return type(value)(map(copied, value))
+    return value
 
 
 @beside
 def watched(function, *args, **kwargs):
     """Call a function; return its result and its arguments as they are afterwards."""
-    return function(*args, **kwargs), list(args)
+    return getattr(function, "in_place", function)(*args, **kwargs), list(args)
 
 
 @beside
@@ -279,8 +296,8 @@ class Check:
     def raises(self, kind, function, *args, what="a wrong call", **kwargs):
         """The call must raise `kind` (a builtin exception). Returns the message."""
         try:
-            function(*args, **kwargs)
-        except CheckFailed:
+            function(*map(copied, args), **kwargs)
+        except (CheckFailed, NotImplementedError):
             raise
         except Exception as error:
             name = getattr(error, "name_there", type(error).__name__)
@@ -295,7 +312,8 @@ class Check:
 
         Args:
             subject: the student's function or class
-            forbidden: "torch", "norms", or dotted names such as "numpy.linalg.svd"
+            forbidden: "torch", "norms", dotted names such as "numpy.linalg.svd", or "def NAME" for
+                another of the student's functions, such as the forward in the backward
         """
         sources = subject._kernel.sources if is_remote(subject) else _cells(subject)
         found = forbidden_in(sources, subject.__name__, forbidden)
@@ -303,6 +321,39 @@ class Check:
             self.fail(
                 f"{subject.__name__} uses what this part asks you to write", "your own lines", found
             )
+
+    def derived(self, forward, backward, *forbidden):
+        """The student's two functions, guarded: neither uses what is forbidden, the backward not the forward.
+
+        So a backward cannot be a numerical derivative of the forward, nor come out of its cache by torch.
+        """
+        self.free_of(forward, *forbidden)
+        self.free_of(backward, *forbidden, f"def {forward.__name__}")
+        return guarded(forward, *forbidden), guarded(backward, *forbidden)
+
+    def fits(self, forward, backward, arrays, rest, names, only):
+        """On a student's machine: the backward against central differences of the student's own forward.
+
+        Args:
+            arrays: what the forward differentiates; it is called as forward(*arrays, *rest) and returns
+                the output first and the cache last
+            names: of the gradients that come back, one for each array
+            only: those that are looked at
+        """
+        if is_remote(forward):
+            return  # graded by a reference, whatever the forward is worth
+        *most, cache = forward(*arrays, *rest)
+        y = self.array(most[0], np.shape(most[0]), "the forward's output")
+        dy = np.random.default_rng(0).normal(size=y.shape)
+        found = self.parts(backward(dy, cache), *names)
+        wanted = numeric_gradient(lambda *moved: forward(*moved, *rest)[0], dy, *arrays)
+        for value, right, name in zip(found, wanted, names, strict=True):
+            if name not in only:
+                continue
+            told = f"{name} against central differences of your own forward"
+            scale = np.abs(right).max() or 1.0
+            value = self.array(value, right.shape, told)
+            self.close(value / scale, right / scale, told, tolerance=1e-4)
 
 
 def kind_of(value):
@@ -345,7 +396,7 @@ def main():
 def score(cells):
     """Run the code cells in order; print a line for each check; return the points got and possible."""
     sys.modules.setdefault("checks", sys.modules["__main__"])
-    scope, got, most = {"__name__": "__notebook__"}, 0.0, 0.0
+    scope, got, most, failed = {"__name__": "__notebook__"}, 0.0, 0.0, False
     ran = scope["In"] = []
     sys.modules["__main__"].In = ran
     for cell in cells:
@@ -360,7 +411,20 @@ def score(cells):
         try:
             exec(compile(source, "<cell>", "exec"), scope)
             got += points
+        except KeyboardInterrupt:
+            print(f"{told.get('grade_id', 'a cell')}: interrupted{_where()}")
         except Exception as error:
             name = told.get("grade_id", "a cell")
-            print(f"{name}: {type(error).__name__}: {error}")
+            failed |= told.get("solution", False) and not told.get("grade", False)
+            hint = " (a cell above failed)" if failed and isinstance(error, NameError) else ""
+            print(f"{name}: {type(error).__name__}: {error}{hint}")
     return got, most
+
+
+def _where():
+    """In which line of the notebook the program was when it was interrupted."""
+    import traceback
+
+    frames = traceback.extract_tb(sys.exc_info()[2])
+    there = [f for f in frames if f.filename == "<cell>"]
+    return f" in line {there[-1].lineno} of {there[-1].name}" if there else ""

@@ -23,6 +23,17 @@ IMPORTS = (
         ("return torch.linalg.svd(x)", "svd"),
         ("return eval('tor' + 'ch')", "torch"),
         ("return __import__('torch')", "torch"),
+        ("return np.more.tensor(x)", "torch"),
+        ("return np.most.tensor(x)", "torch"),
+        ("return timed(x)", "torch"),
+        ("from concurrent.futures import ThreadPoolExecutor\n    return x", "torch"),
+        ("return torch._decomp.decompositions.native_batch_norm_helper(x)", "norms"),
+        ("return F.__dict__['batch_norm'](x)", "norms"),
+        ("return kept(x)", "torch"),
+        ("def g():\n        helper = 1\n    return helper(x)", "norms"),
+        ("[helper for helper in ()]\n    return helper(x)", "norms"),
+        ("def inner(helper=helper):\n        return helper(x)\n    return inner()", "norms"),
+        ("return other(x)", "def other"),
     ],
 )
 def test_the_source_is_read(body, forbidden):
@@ -30,6 +41,11 @@ def test_the_source_is_read(body, forbidden):
     cells = [
         IMPORTS,
         "%matplotlib inline\n" + more,
+        "np.more = torch",
+        "v = !true\nsetattr(np, 'most', torch)",
+        "%time timed = torch.tensor",
+        "def early(x):\n    return torch.tensor(x)\nkept = early",
+        "def early(x):\n    return x\ndef other(x):\n    return x",
         f"def f(x):\n    {body}\n",
         "this is no Python (",
     ]
@@ -43,13 +59,30 @@ def test_the_source_is_read(body, forbidden):
         "return other(x)",
         "norms = x.batch_norm\n    return norms",
         "return weight_norm(x)",
+        "t = x + 1\n    return [k for k in t]",  # both are other things in another cell
+        "return again(x)",
     ],
 )
 def test_what_is_allowed_passes(body):
     more = "def other(x):\n    return np.linalg.norm(x)\ndef weight_norm(v):\n    return v\n"
     unused = "def unused(x):\n    return nn.BatchNorm1d(3)(x)\n"
-    cells = [IMPORTS, more, unused, f"def f(x):\n    {body}\n"]
+    tried = "x = t = nn.BatchNorm1d(3)(x)\nfor k in range(2):\n    print(nn.BatchNorm1d)\n"
+    first = "def again(x):\n    return nn.BatchNorm1d(3)(x)\ndef f(x):\n    return again(x)\n"
+    mended = "def again(x):\n    return x\n"
+    cells = [IMPORTS, more, unused, first, tried, mended, f"def f(x):\n    {body}\n"]
     assert not forbidden_in(cells, "f", ["norms"])
+
+
+@pytest.mark.parametrize(
+    "cell", ["import checking", "from checks import Guard", "checks.checking.Guard = None"]
+)
+def test_the_checks_own_helpers_are_not_touched(cell):
+    assert forbidden_in([cell, "def f(x):\n    return x"], "f", ["torch"])
+
+
+def test_a_name_that_no_cell_binds_is_not_taken_on_trust():
+    assert forbidden_in(["%%bash\nf", "x = 1"], "f", ["torch"])
+    assert not forbidden_in(["%%time\ndef f(x):\n    return x"], "f", ["torch"])
 
 
 X = torch.randn(4, 3, 2)

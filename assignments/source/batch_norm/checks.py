@@ -42,24 +42,34 @@ def forward_refuses(ghost_forward):
     print("forward-refuses: a batch that cannot be shared out is refused")
 
 
+def fits(check, forward, backward, *names):
+    """Two ghosts of three rows, with gains, against central differences."""
+    x = np.array([[2.0, 5.0], [6.0, 1.0], [1.0, 4.0], [10.0, 0.0], [30.0, 3.0], [5.0, 2.0]])
+    arrays = x, np.array([3.0, -2.0]), np.array([1.0, 0.5])
+    check.fits(forward, backward, arrays, (2,), ("dx", "dgamma", "dbeta"), names)
+
+
 def backward_dx(ghost_forward, ghost_backward):
     check = Check(BACK)
-    check.free_of(ghost_backward, "torch")
-    _, cache = check.parts(ghost_forward(X, np.ones(2), np.zeros(2), 2), "y", "cache")
+    forward, backward = check.derived(ghost_forward, ghost_backward, "torch")
+    _, cache = check.parts(forward(X, np.ones(2), np.zeros(2), 2), "y", "cache")
     dy = np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0], [5.0, 1.0]])
-    dx, _, _ = check.parts(guarded(ghost_backward, "torch")(dy, cache), "dx", "dgamma", "dbeta")
+    dx, _, _ = check.parts(backward(dy, cache), "dx", "dgamma", "dbeta")
     # Two rows a ghost: only their order survives the norm, so no gradient does.
     check.close(dx, np.zeros((4, 2)), "dx of ghosts of two rows", tolerance=1e-4)
+    fits(check, forward, backward, "dx")
     print("backward-dx: a ghost of two rows passes no gradient, as it should")
 
 
 def backward_parameters(ghost_forward, ghost_backward):
     check = Check(BACK)
-    _, cache = check.parts(ghost_forward(X, np.ones(2), np.zeros(2), 2), "y", "cache")
+    forward, backward = check.derived(ghost_forward, ghost_backward, "torch")
+    _, cache = check.parts(forward(X, np.ones(2), np.zeros(2), 2), "y", "cache")
     dy = np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0], [5.0, 1.0]])
-    _, dgamma, dbeta = check.parts(ghost_backward(dy, cache), "dx", "dgamma", "dbeta")
+    _, dgamma, dbeta = check.parts(backward(dy, cache), "dx", "dgamma", "dbeta")
     check.close(dgamma, [3.0, 0.0], "dgamma", tolerance=1e-3)
     check.close(dbeta, [11.0, 4.0], "dbeta", tolerance=1e-6)
+    fits(check, forward, backward, "dgamma", "dbeta")
     print("backward-parameters: dgamma and dbeta of the example are right")
 
 

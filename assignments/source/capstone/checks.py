@@ -201,8 +201,10 @@ def diagnosis_form(diagnosis, part):
     ]
     causes, said = ast.literal_eval(named[0].value), found[part]
     check.true(said["cause"] in causes, "the cause", "one of patient.CAUSES", "another text")
-    right = type(said["layer"]) is int and 1 <= said["layer"] <= 8
-    check.true(right, "the layer", "an int from 1 to 8", "something else")
+    layer = said["layer"]
+    whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
+    came = f"a {type(layer).__name__}" if not whole else int(layer)
+    check.true(whole and 1 <= layer <= 8, "the layer", "an int from 1 to 8", came)
     number = check.array(said["number"], (), "the number")
     check.true(
         bool(np.isfinite(number)) and number >= 0,

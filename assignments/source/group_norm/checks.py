@@ -42,6 +42,9 @@ def forward_values(uneven_forward):
     check.free_of(uneven_forward, "torch")
     y, _ = check.parts(forward(X, ONE, ZERO, GROUPS), "y", "cache")
     check.close(y, Y, "y, with gain 1 and shift 0", tolerance=1e-4)
+    two = np.concatenate([X, 3 * X + 1])
+    y, _ = check.parts(forward(two, ONE, ZERO, GROUPS), "y", "cache")
+    check.close(y, np.concatenate([Y, Y]), "y of two images", tolerance=1e-4)
     y, _ = check.parts(forward(X, GAIN, SHIFT, GROUPS), "y", "cache")
     wanted = GAIN[:, None, None] * Y + SHIFT[:, None, None]
     check.close(y, wanted, "y, with gains 1 to 4 and shifts", tolerance=1e-4)
@@ -70,14 +73,20 @@ def forward_refuses(uneven_forward):
 
 def backward_of(check, uneven_forward, uneven_backward, x, gamma, beta, sizes, dy):
     """dx, dgamma and dbeta of the student's functions."""
-    _, cache = check.parts(uneven_forward(x, gamma, beta, sizes), "y", "cache")
-    result = guarded(uneven_backward, "torch")(dy, cache)
-    return check.parts(result, "dx", "dgamma", "dbeta")
+    forward, backward = check.derived(uneven_forward, uneven_backward, "torch")
+    _, cache = check.parts(forward(x, gamma, beta, sizes), "y", "cache")
+    return check.parts(backward(dy, cache), "dx", "dgamma", "dbeta")
+
+
+def fits(check, uneven_forward, uneven_backward, *names):
+    """Two images, with gains, against central differences."""
+    x = np.random.default_rng(1).normal(size=(2, 4, 1, 2))
+    names = ("dx", "dgamma", "dbeta"), names
+    check.fits(uneven_forward, uneven_backward, (x, GAIN, SHIFT), (GROUPS,), *names)
 
 
 def backward_dx(uneven_forward, uneven_backward):
     check, both = Check(BACK), (uneven_forward, uneven_backward)
-    check.free_of(uneven_backward, "torch")
     dx, _, _ = backward_of(check, *both, X, ONE, ZERO, GROUPS, DY)
     dx = check.array(dx, X.shape, "dx")
     # The last channel is a group of two values: only their order survives the norm.
@@ -85,6 +94,7 @@ def backward_dx(uneven_forward, uneven_backward):
     # The mean of dy is 15/6, and that of dy * x_hat is 2 * STEP / 6.
     wanted = np.array([[-1.0, 0], [0.5, 1.5], [2, -3]]) * 0.612372
     check.close(dx[0, :3, 0], wanted, "dx of the group of three channels", tolerance=1e-4)
+    fits(check, *both, "dx")
     print("backward-dx: both groups of the example are right")
 
 
@@ -93,6 +103,7 @@ def backward_parameters(uneven_forward, uneven_backward):
     _, dgamma, dbeta = backward_of(check, *both, X, GAIN, SHIFT, GROUPS, DY)
     check.close(dgamma, [-3 * STEP, 0, 5 * STEP, -6], "dgamma", tolerance=1e-4)
     check.close(dbeta, [3, 7, 5, 8], "dbeta")
+    fits(check, *both, "dgamma", "dbeta")
     print("backward-parameters: dgamma and dbeta of the example are right")
 
 

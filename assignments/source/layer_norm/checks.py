@@ -71,17 +71,26 @@ def forward_refuses(masked_forward):
 
 def example(check, masked_forward, masked_backward, dy):
     """dx, dgamma and dbeta of the example, with gain 1."""
-    y_and_cache = masked_forward(X.copy(), np.ones(2), np.zeros(2), marked(REAL))
+    forward, backward = check.derived(masked_forward, masked_backward, "torch")
+    y_and_cache = forward(X.copy(), np.ones(2), np.zeros(2), marked(REAL))
     cache = check.parts(y_and_cache, "y", "cache")[1]
-    return check.parts(guarded(masked_backward, "torch")(dy, cache), "dx", "dgamma", "dbeta")
+    return check.parts(backward(dy, cache), "dx", "dgamma", "dbeta")
+
+
+def fits(check, masked_forward, masked_backward, *names):
+    """Three features and gains, against central differences."""
+    x = np.array([[[2.0, 3, 7], [6, 6, 1], [9, 0, 0]], [[1, 7, 2], [50, 50, 1], [1, 9, 7]]])
+    arrays = x, np.array([3.0, -2.0, 0.5]), np.array([1.0, 0.5, 0.0])
+    names = ("dx", "dgamma", "dbeta"), names
+    check.fits(masked_forward, masked_backward, arrays, (marked(REAL),), *names)
 
 
 def backward_dx(masked_forward, masked_backward):
     check = Check(BACK)
-    check.free_of(masked_backward, "torch")
     dx = check.array(example(check, masked_forward, masked_backward, DY)[0], X.shape, "dx")
     wanted = [[1.0, -1.0], [0.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
     check.close(dx[REAL], wanted, "dx of the real tokens", tolerance=1e-4)
+    fits(check, masked_forward, masked_backward, "dx")
     print("backward-dx: dx of the example is right")
 
 
@@ -90,6 +99,7 @@ def backward_parameters(masked_forward, masked_backward):
     _, dgamma, dbeta = example(check, masked_forward, masked_backward, dy)
     check.close(dgamma, [-4.0, 6.0], "dgamma", tolerance=1e-4)
     check.close(dbeta, [4.0, 6.0], "dbeta", tolerance=1e-6)
+    fits(check, masked_forward, masked_backward, "dgamma", "dbeta")
     print("backward-parameters: dgamma and dbeta of the example are right")
 
 

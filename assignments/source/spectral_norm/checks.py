@@ -76,11 +76,12 @@ def forward_refuses(spectral_forward):
 
 def backward_dw(spectral_forward, spectral_backward):
     check = Check(BACK)
-    check.free_of(spectral_backward, "torch", *WHOLE)
-    _, _, cache = check.parts(spectral_forward(W.copy(), TOP.copy(), 0), "w_bar", "v", "cache")
+    both = spectral_forward, spectral_backward
+    forward, backward = check.derived(*both, "torch", *WHOLE)
+    _, _, cache = check.parts(forward(W.copy(), TOP.copy(), 0), "w_bar", "v", "cache")
     dw_bar = np.array([[[[1.0, 0.0]]]])
     # u = (1, 1) / √2, so dσ is u0 v0 + u1 v1 and u0 v1 + u1 v2: (√3 / 2, √3 / 2).
-    dw = guarded(spectral_backward, "torch", *WHOLE)(dw_bar, cache)
+    dw = backward(dw_bar, cache)
     check.close(dw, np.array([[[[0.5, -0.5]]]]) / 3**0.5, "dw of the example")
     print("backward-dw: dw of the example is right")
 
