@@ -38,6 +38,7 @@ def parser():
     one = command(do_release, "make the students' versions, and a zip of each", "COURSE")
     one.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
     _root(one)
+    one.add_argument("--force", action="store_true", help="also where another version was graded")
     one = command(do_grade, "grade a folder of submissions", "COURSE", "NAME", "FOLDER")
     one.add_argument("--jobs", type=int, help="so many at once (default: all processors)")
     one.add_argument(
@@ -49,8 +50,9 @@ def parser():
     one.add_argument("--unsafe", action="store_true", help="without a sandbox, at your own risk")
     command(do_mark, "open nbgrader's Formgrader, to mark answers in words by hand", "COURSE")
     command(do_feedback, "make the pages that go back to the students", "COURSE", "NAME")
-    one = command(do_export, "write all grades as a CSV (nbgrader's own export)", "COURSE", "FILE")
-    one.add_argument("names", nargs="*", metavar="NAME")
+    one = command(do_export, "write all grades as a CSV, a row a student", "COURSE", "FILE")
+    one.add_argument("names", nargs="*", metavar="NAME", help="all, if none is named")
+    one.add_argument("--long", action="store_true", help="nbgrader's own form, a row a submission")
     one = command(do_vary, "draw a variant of an assignment", "NAME")
     one.add_argument("--seed", required=True, help="the same seed draws the same variant")
     one.add_argument(
@@ -85,14 +87,15 @@ def do_release(options):
     from . import course
 
     names = options.names or content.available(options.root)
-    for path in course.release(course.Course(options.course.resolve()), names, options.root):
+    here = course.Course(options.course.resolve())
+    for path in course.release(here, names, options.root, options.force):
         print(path)
 
 
 def do_grade(options):
     from . import course, grade, report
 
-    due = datetime.datetime.fromisoformat(options.due) if options.due else None
+    due = date(options.due) if options.due else None
     if options.unsafe:
         print("UNSAFE: what students sent runs with your rights and your files.", file=sys.stderr)
     root = options.course.resolve()
@@ -102,6 +105,14 @@ def do_grade(options):
     table, page = report.write(course.Course(root), options.name, rows, nobody)
     graded = sum(row["status"] == "graded" for row in rows)
     print(f"{graded} of {len(rows)} graded.\n{table}\n{page}")
+
+
+def date(text):
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        told = f"--due {text!r} is no date: write it as '2026-12-01 23:59' (UTC)"
+        raise content.Failed(told) from None
 
 
 def do_mark(options):
@@ -114,20 +125,33 @@ def do_mark(options):
 def do_feedback(options):
     from . import course
 
-    pages = course.feedback(course.Course(options.course.resolve()), options.name)
+    here = course.Course(options.course.resolve())
+    pages = course.feedback(here, options.name)
     print(f"{len(pages)} pages in {options.course / 'feedback'}")
+    if waiting := course.to_mark(here, options.name):
+        print(f"{waiting} answers in words are not marked yet: these pages show 0 for them.")
 
 
 def do_export(options):
     from . import course
 
-    print(course.export(course.Course(options.course.resolve()), options.file, options.names))
+    here = course.Course(options.course.resolve())
+    print(course.export(here, options.file, options.names, options.long))
+    for name in options.names or course.graded(here):
+        if waiting := course.to_mark(here, name):
+            print(f"{name}: {waiting} answers in words are not marked yet, and count 0.")
 
 
 def do_vary(options):
+    there = content.Assignment(options.name, options.to).folder
+    if there.exists():
+        raise content.Failed(f"{there} exists: choose another --to, or delete it.")
     drawn = vary.vary(options.name, options.seed, options.to, options.root, options.twist)
+    published = vary.published(options.name, options.root)
     for what, value in drawn.items():
-        print(f"{what}: {value}")
+        print(
+            f"{what}: {value}" + (f" (published: {published[what]})" if what in published else "")
+        )
     print(f"Prove it: python -m classroom check {options.name} --root {options.to}")
 
 
@@ -163,7 +187,7 @@ def do_handout(options):
 
 
 def do_sandbox(options):
-    print(sandbox.find())
+    print(f"Sandbox: {sandbox.find()} (it works)")
 
 
 if __name__ == "__main__":

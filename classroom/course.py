@@ -1,6 +1,8 @@
 """The instructor's folder: nbgrader's own layout, with the results of phase 1 and a secret beside it."""
 
 import contextlib
+import csv
+import io
 import logging
 import os
 import secrets
@@ -139,13 +141,24 @@ def told(result, what):
     return result
 
 
-def release(course, names, root=content.ASSIGNMENTS):
-    """Make the students' versions, and a zip of each; return the zips."""
+def release(course, names, root=content.ASSIGNMENTS, force=False):
+    """Make the students' versions, and a zip of each; return the zips.
+
+    Raises:
+        content.Failed: submissions to another version have been graded here, and `force` is not given
+    """
+    for name in names:
+        assignment = content.Assignment(name, root)
+        assignment.read()
+        if not force and (course.root / "results" / name).exists() and _differs(course, assignment):
+            raise content.Failed(
+                f"{name} has been graded in {course.root} in another version; all of it would be run "
+                "anew. Choose another folder, or say --force."
+            )
     course.prepare()
     zips = []
     for name in names:
         assignment = content.Assignment(name, root)
-        assignment.read()
         if assignment.root != course.root:
             target = course.root / "source" / name
             shutil.rmtree(target, ignore_errors=True)
@@ -162,6 +175,14 @@ def release(course, names, root=content.ASSIGNMENTS):
         told(course.nbgrader().generate_assignment(name, force=True), f"release {name}")
         zips.append(zipped(course.root / "release" / name, course.root / "zips" / f"{name}.zip"))
     return zips
+
+
+def _differs(course, assignment):
+    """Whether an assignment is another than the one that was released."""
+    old = content.Assignment(assignment.name, course.root)
+    pairs = [(assignment.notebook, old.notebook), (assignment.hidden, old.hidden)]
+    pairs += [(path, old.folder / path.name) for path in assignment.files()]
+    return any(not old.exists() or new.read_bytes() != old.read_bytes() for new, old in pairs)
 
 
 def handout(folder=content.ASSIGNMENTS / "release"):
@@ -212,16 +233,69 @@ def formgrader(course, *more):
 
 def feedback(course, name):
     """Make the pages that go back; return them."""
+    there(course, name)
     told(course.nbgrader().generate_feedback(name, force=True), f"make feedback for {name}")
     return sorted((course.root / "feedback").glob(f"*/{name}/*.html"))
 
 
-def export(course, path, names=()):
-    """nbgrader's own export of all grades."""
+def there(course, name):
+    """Complain if nothing of an assignment has been graded."""
+    if not any((course.root / "autograded").glob(f"*/{name}/{name}.ipynb")):
+        raise content.Missing(
+            f"Nothing of {name} is graded in {course.root}.\n"
+            f"First: python -m classroom grade {course.root} {name} FOLDER"
+        )
+
+
+def graded(course):
+    """The assignments of which something has been graded."""
+    return sorted({path.stem for path in (course.root / "autograded").glob("*/*/*.ipynb")})
+
+
+def to_mark(course, name):
+    """How many submissions wait for a mark by hand."""
+    with course.gradebook() as gradebook:
+        return sum(s.needs_manual_grade for s in gradebook.assignment_submissions(name))
+
+
+def export(course, path, names=(), long=False):
+    """Write the grades: a row a student, or, if `long`, nbgrader's own CSV, a row a submission."""
     from nbgrader.plugins.export import CsvExportPlugin
 
+    for name in names:
+        there(course, name)
+    names = list(names) or graded(course)
+    if not names:
+        raise content.Missing(
+            f"Nothing is graded in {course.root}. First: python -m classroom grade"
+        )
     plugin = CsvExportPlugin()
-    plugin.to, plugin.assignment = str(path), list(names)
-    with course.gradebook() as gradebook:
-        plugin.export(gradebook)
+    plugin.assignment = names
+    with tempfile.TemporaryDirectory() as place:
+        plugin.to = str(Path(place, "long.csv"))
+        with course.gradebook() as gradebook:
+            plugin.export(gradebook)
+        text = Path(plugin.to).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    new = Path(f"{path}.new")
+    new.write_text(text if long else _wide(rows, names), encoding="utf-8", newline="")
+    os.replace(new, path)
     return path
+
+
+def _wide(rows, names):
+    """A row a student, a column an assignment; empty where nothing was handed in."""
+    scores, most = {}, {}
+    for row in rows:
+        most[row["assignment"]] = row["max_score"]
+        handed_in = row["score"] if row["timestamp"] else ""
+        scores.setdefault(row["student_id"], {})[row["assignment"]] = handed_in
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ["student_id", *(f"{name} (of {float(most.get(name, 0)):g})" for name in names)]
+    )
+    for student in sorted(scores):
+        safe = "'" + student if student[:1] in ("=", "+", "-", "@") else student
+        writer.writerow([safe, *(scores[student].get(name, "") for name in names)])
+    return file.getvalue()

@@ -7,6 +7,7 @@ killed at any point, and the same command goes on.
 import concurrent.futures
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -111,13 +112,20 @@ def _by_processes(jobs, orders):
     left = list(orders)
     for _ in range(3):
         broken = []
-        with concurrent.futures.ProcessPoolExecutor(jobs, initializer=_mortal) as pool:
+        pool = concurrent.futures.ProcessPoolExecutor(jobs, initializer=_mortal)
+        try:
             running = {pool.submit(run_one, *order): order for order in left}
             for future in concurrent.futures.as_completed(running):
                 if isinstance(future.exception(), concurrent.futures.process.BrokenProcessPool):
                     broken.append(running[future])
                 else:
                     yield future.result()
+        except BaseException:  # Ctrl-C above all: what runs is begun anew next time
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
+        pool.shutdown()
         left = broken
         if not left:
             return
@@ -125,7 +133,8 @@ def _by_processes(jobs, orders):
 
 
 def _mortal():
-    """Let a worker end with its parent, however that ends (Linux)."""
+    """Let a worker end with its parent, however that ends (Linux), and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         import ctypes
 

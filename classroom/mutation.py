@@ -211,6 +211,8 @@ def check(names, root, only="", jobs=1, keep=True):
                 )
             for line in row["odd"] if not row["right"] else ():
                 print(f"      odd: {line}")
+        if not rows:
+            raise Wrong(f"no line of {name} has the word {only!r} in its name: nothing was tried")
         faults = sum(r["kind"] == "fault" for r in rows), sum(r["kind"] == "cheat" for r in rows)
         enough = bool(only) or (faults[0] >= 12 and faults[1] >= 8)
         good &= enough and all(row["right"] for row in rows)

@@ -29,9 +29,6 @@ def main(arguments=None):
 def run(options):
     """Write the paper and its key; a wrong request ends it with a sentence that says what to change."""
     out, key = options.out, options.out.with_name(f"{options.out.stem}_key.md")
-    there = [path for path in (out, key) if path.exists()]
-    if there and not options.force:
-        sys.exit(f"{there[0]} exists: choose another --out, or say --force to replace it.")
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     try:
         questions = bank.load(options.norms)
@@ -40,9 +37,16 @@ def run(options):
         )
     except (bank.BankError, OSError, UnicodeDecodeError) as error:
         sys.exit(str(error))
+    texts = {
+        out: FORMS[out.suffix](drawn, options.title),
+        key: papers.key(drawn, options.title, seed),
+    }
+    for path, text in texts.items():  # the same quiz in another form has the same key
+        if path.exists() and path.read_text("utf-8") != text and not options.force:
+            sys.exit(f"{path} exists: choose another --out, or say --force to replace it.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(FORMS[out.suffix](drawn, options.title), "utf-8")
-    key.write_text(papers.key(drawn, options.title, seed), "utf-8")
+    for path, text in texts.items():
+        path.write_text(text, "utf-8")
     minutes = sum(question.minutes for question in drawn)
     print(f"{out}: {len(drawn)} questions, {minutes:g} minutes, seed {seed}. The key: {key}")
 

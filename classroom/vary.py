@@ -33,8 +33,7 @@ def vary(name, seed, target, root=content.ASSIGNMENTS, twists=()):
     told = tomllib.loads(assignment.variants.read_text(encoding="utf-8"))
     texts = {path: _text(path) for path in _files(assignment)}
     draw, drawn = random.Random(f"{seed} {name}"), {}
-    for twist in told.get("twist", []):
-        choice = _choose(draw, twist, twists)
+    for twist, choice in _chosen(draw, told.get("twist", []), twists):
         drawn[twist["name"]] = choice["label"]
         for old, new in choice.get("replace", []):
             texts = _replaced(texts, old, new)
@@ -57,6 +56,22 @@ def _text(path):
     if path.suffix == ".ipynb":
         return writing.to_text(nbformat.read(path, as_version=4))
     return path.read_text(encoding="utf-8")
+
+
+def _chosen(draw, twists, fixed):
+    """A choice for each twist; what is published as it is, with the first of each, is not drawn."""
+    while True:
+        chosen = [(twist, _choose(draw, twist, fixed)) for twist in twists]
+        published = all(choice is twist["choice"][0] for twist, choice in chosen)
+        asked = {text.partition("=")[0] for text in fixed} >= {twist["name"] for twist in twists}
+        if asked or not published:
+            return chosen
+
+
+def published(name, root=content.ASSIGNMENTS):
+    """The choices of the assignment as it is published: {twist: label}."""
+    told = tomllib.loads(content.Assignment(name, root).variants.read_text(encoding="utf-8"))
+    return {twist["name"]: twist["choice"][0]["label"] for twist in told.get("twist", [])}
 
 
 def _choose(draw, twist, fixed):

@@ -18,7 +18,7 @@ import hostile
 import pytest
 from conftest import ROOT
 
-from classroom import content, course, grade, mutation
+from classroom import content, course, grade, mutation, vary
 
 WORDS = {"ada": "all", "bob": "none"}
 
@@ -49,12 +49,55 @@ def test_from_release_to_export(tmp_path, class_of_two, box):
     assert command("release", root, "batch_norm")[0] == 0
     code, said = command("grade", root, "batch_norm", class_of_two.folder, "--jobs", 1)
     assert (code, "2 of 2 graded" in said) == (0, True), said
-    assert command("feedback", root, "batch_norm")[1].startswith("2 pages")
+    said = command("feedback", root, "batch_norm")[1]
+    assert said.startswith("2 pages")
+    assert "1 answers in words are not marked yet" in said
     code, said = command("export", root, tmp_path / "grades.csv")
     assert code == 0, said
     lines = (tmp_path / "grades.csv").read_text(encoding="utf-8").splitlines()
+    assert lines == ["student_id,batch_norm (of 25)", "ada,20.0", "bob,0.0"]
+    command("export", root, tmp_path / "long.csv", "--long")
+    lines = (tmp_path / "long.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[3] for line in lines[1:]] == ["ada", "bob"]
-    assert [float(line.split(",")[9]) for line in lines[1:]] == [20, 0]
+    code, said = command("release", root, "batch_norm", "--root", varied(tmp_path))
+    assert code == 1
+    assert "--force" in said
+
+
+def varied(folder):
+    assert command("vary", "batch_norm", "--seed", "7", "--to", folder / "varied")[0] == 0
+    return folder / "varied"
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["export", "COURSE", "x.csv"], "Nothing is graded"),
+        (["export", "COURSE", "x.csv", "batchnorm"], "Nothing of batchnorm is graded"),
+        (["feedback", "COURSE", "batch_norm"], "Nothing of batch_norm is graded"),
+        (["mark", "COURSE"], "is no course's folder"),
+        (["grade", "COURSE", "batch_norm", ".", "--due", "1.12.2026"], "write it as '2026-12-01"),
+        (["check", "batch_norm", "-k", "no such"], "nothing was tried"),
+        (["vary", "batch_norm", "--seed", "1", "--to", "assignments"], "exists"),
+        (["release", "COURSE", "batchnorm"], "is not there"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_a_wrong_request_is_answered_in_words(tmp_path, words, cure):
+    root = tmp_path / "course"
+    code, said = command(*(root if word == "COURSE" else word for word in words))
+    assert code == 1
+    assert cure in said
+    assert "Traceback" not in said
+    assert not root.exists()
+
+
+def test_a_variant_is_never_what_is_published(tmp_path):
+    for name in content.NAMES:
+        for seed in range(5):
+            drawn = vary.vary(name, seed, tmp_path / f"{name}{seed}")
+            published = vary.published(name)
+            assert any(drawn[twist] != label for twist, label in published.items())
 
 
 def test_the_zip_is_what_a_student_needs_and_no_more(released, tmp_path):

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import re
 import zipfile
 
 import hostile
@@ -30,15 +32,78 @@ def put(path, notebook):
 def test_the_three_forms_of_a_folder(tmp_path, notebook):
     put(tmp_path / "ann" / "hw.ipynb", notebook)
     put(tmp_path / "bo b_hw.ipynb", notebook)
-    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-        archive.writestr("cy/hw.ipynb", nbformat.writes(notebook))
-        archive.writestr("dee/hw.ipynb", nbformat.writes(notebook))
     with zipfile.ZipFile(tmp_path / "eve_hw.zip", "w") as archive:
         archive.writestr("hw.ipynb", nbformat.writes(notebook))
     found, nobody = collect.collect(tmp_path, "hw", {"forward"})
-    assert [h.student for h in found] == ["ann", "bo b", "cy", "dee", "eve"]
+    assert [h.student for h in found] == ["ann", "bo b", "eve"]
     assert all(h.notebook for h in found)
     assert not nobody
+
+
+def test_the_zip_of_a_platform_holds_many_students_if_it_lies_alone(tmp_path, notebook):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("cy/hw.ipynb", nbformat.writes(notebook))
+        archive.writestr("dee/hw.ipynb", nbformat.writes(notebook))
+        archive.writestr("_hw.ipynb", nbformat.writes(notebook))  # of nobody
+    found, _ = collect.collect(tmp_path, "hw", {"forward"})
+    assert [h.student for h in found if h.notebook] == ["cy", "dee"]
+    assert "no student's name" in found[0].odd[0]
+
+
+def test_a_students_zip_does_not_speak_for_another(tmp_path, notebook):
+    put(tmp_path / "dee" / "hw.ipynb", notebook)
+    other = copy.deepcopy(notebook)
+    other.cells[0].source = "not dee's"
+    with zipfile.ZipFile(tmp_path / "mallory.zip", "w") as archive:
+        archive.writestr("mallory/hw.ipynb", nbformat.writes(notebook))
+        entry = zipfile.ZipInfo("dee/hw.ipynb", (2107, 1, 1, 0, 0, 0))
+        archive.writestr(entry, nbformat.writes(other))
+    found, _ = collect.collect(tmp_path, "hw", {"forward"})
+    assert [h.student for h in found] == ["dee", "mallory"]
+    assert found[0].notebook.cells[0].source == "text"
+    assert found[0].odd == []
+
+
+def test_two_names_that_become_one_are_two_people(tmp_path, notebook):
+    put(tmp_path / "x?" / "hw.ipynb", notebook)
+    put(tmp_path / "x*" / "hw.ipynb", notebook)
+    put(tmp_path / "Jose\u0301" / "hw.ipynb", notebook)
+    put(tmp_path / "José_hw.ipynb", notebook)
+    found, _ = collect.collect(tmp_path, "hw", {"forward"})
+    graded = {h.student: h.notebook is not None for h in found}
+    assert graded == {"José": True, "x_": False}
+
+
+def test_what_cannot_be_read_ends_nothing(tmp_path, notebook):
+    """Torn zips, impossible dates and names, a link that leads to itself."""
+    put(tmp_path / "ann" / "hw.ipynb", notebook)
+    put(tmp_path / ("李" * 83) / "hw.ipynb", notebook)
+    (tmp_path / "ann" / "loop").symlink_to(tmp_path / "ann" / "loop")
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("x")
+    with zipfile.ZipFile(tmp_path / "bea.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("hw.ipynb", nbformat.writes(notebook))
+    whole = (tmp_path / "bea.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:60] + b"\xff" * 20 + whole[80:])
+    (tmp_path / "month.zip").write_bytes(whole.replace(b"\x21\x00", b"\x00\x00"))
+    found, nobody = collect.collect(tmp_path, "hw", {"forward"})
+    graded = {h.student for h in found if h.notebook}
+    assert {"ann", "bea"} <= graded
+    assert len(graded) >= 3
+    assert all(len(f"{h.student}.json.12345.new".encode()) < 255 for h in found)
+    json.dumps([h.odd for h in found] + nobody).encode("utf-8")
+
+
+def test_a_students_markdown_cannot_act():
+    text = "<script>x()</script> <img src=x onerror=x()> [j](javascript:x()) [k]\n\n[k]: javascript:x()"
+    shown = nbconvert_html(collect.harmless(text))
+    assert not re.search(r"<(script|img|a)\b|href=", shown)
+    assert collect.harmless("$a<b$, a <= b, x<3") == "$a< b$, a <= b, x<3"
+
+
+def nbconvert_html(text):
+    from nbconvert.filters.markdown import markdown2html
+
+    return markdown2html(text)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +150,6 @@ def test_rubbish_in_a_notebook_does_no_harm():
 
 
 def test_the_last_that_can_be_read_counts(tmp_path, notebook):
-    import os
-
     for k, name in enumerate(("ann_hw.ipynb", "ann/hw.ipynb")):
         put(tmp_path / name, notebook)
         os.utime(tmp_path / name, (1000 + k, 1000 + k))

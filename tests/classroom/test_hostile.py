@@ -101,6 +101,10 @@ def test_it_is_not_graded_twice_and_goes_on_after_a_kill(graded, released, box):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    interrupted = subprocess.Popen(command, start_new_session=True, **options)
+    time.sleep(6)
+    os.killpg(interrupted.pid, signal.SIGINT)  # Ctrl-C
+    assert interrupted.wait(timeout=20) != 0
     assert subprocess.run(command, timeout=900, **options).returncode == 0
     again = {p: p.stat().st_mtime_ns for p in stamps}
     changed = {p.stem for p in stamps if stamps[p] != again[p]}

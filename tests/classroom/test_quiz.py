@@ -106,13 +106,15 @@ def test_the_key_names_the_right_letters(tmp_path):
 
 
 def test_the_same_command_writes_the_same_files(tmp_path):
-    assert made(tmp_path) == made(tmp_path, "quiz.md", "--force")
+    assert made(tmp_path) == made(tmp_path)
+    assert made(tmp_path)[1] == made(tmp_path, "quiz.ipynb")[1]  # another form has the same key
 
 
 def test_it_does_not_write_over_files(tmp_path):
     made(tmp_path)
     with pytest.raises(SystemExit, match=r"exists: choose another --out, or say --force"):
-        made(tmp_path)
+        made(tmp_path, "quiz.md", "--seed", "8")
+    made(tmp_path, "quiz.md", "--seed", "8", "--force")
 
 
 def test_a_seed_is_drawn_and_told_if_none_is_given(tmp_path, capsys):

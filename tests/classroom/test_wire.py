@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from classroom import encoding, sandbox
-from classroom.encoding import Refused, decode, encode, pack, unpack
+from classroom import sandbox
+from classroom.encoding import Refused, clean, decode, encode, pack, unpack
 from classroom.execute import seed
 from classroom.remote import KernelDied, StudentError, _outputs
 
@@ -79,15 +79,68 @@ def test_a_malformed_message_is_an_error_and_no_more(told):
         decode(told)
 
 
-def test_depth_and_size_are_bounded(monkeypatch):
+def test_depth_and_size_are_bounded():
     deep = []
     for _ in range(50):
         deep = [deep]
     with pytest.raises(Refused, match="deep"):
         encode(deep)
-    monkeypatch.setattr(encoding, "LARGEST", 100)
     with pytest.raises(Refused, match="100"):
-        pack({"value": "x" * 200})
+        pack({"value": "x" * 200}, 100)
+
+
+def test_half_characters_and_control_characters_do_not_come_through():
+    assert clean("a\ud800b\x1b[31m\x00\n\tü") == "a?b[31m\n\tü"
+    assert decode("\ud800") == "?"
+    (output,) = _outputs({"outputs": [{"output_type": "stream", "text": "\ud800"}]})
+    assert output["text"] == "?"
+    assert str(StudentError({"said": "\ud800"})) == "Exception: ?"
+
+
+def test_a_picture_that_is_none_costs_no_time():
+    began = time.monotonic()
+    for text in (" " * 1_900_000 + "!", "A" * 1_900_000 + "!"):
+        (shown,) = _outputs(
+            {"outputs": [{"output_type": "display_data", "data": {"image/png": text}}]}
+        )
+        assert shown["data"] == {}
+    assert time.monotonic() - began < 2
+
+
+def test_a_notebook_keeps_a_bounded_amount_of_output(kernel):
+    kernel.run("import base64\nfrom IPython.display import display\ntext = 'A' * 1_900_000")
+    for _ in range(4):
+        outputs = kernel.run("for _ in range(3): display({'image/png': text}, raw=True)")
+    assert "left out" in outputs[0]["text"]
+
+
+def test_stopped_children_and_ended_ones_do_not_buy_time(box):
+    from classroom.remote import Kernel
+
+    for code in (
+        "pid = os.fork()\nif pid == 0: time.sleep(99)\nos.kill(pid, signal.SIGSTOP); time.sleep(40)",
+        "while True:\n    pid = os.fork()\n    if pid == 0:\n        sum(range(10**6)); os._exit(0)\n"
+        "    os.waitpid(pid, 0)",
+    ):
+        with Kernel(box, [], sandbox.Limits(cell=2, total=60), slot=7) as kernel:
+            kernel.run("import os, signal, time")
+            began = time.monotonic()
+            with pytest.raises(KernelDied, match="longer"):
+                kernel.run(code)
+            assert time.monotonic() - began < 25
+
+
+def test_shared_memory_counts(box):
+    from classroom.remote import Kernel
+
+    for code in (
+        "import mmap; m = mmap.mmap(-1, 700 << 20); m[:] = bytes(700 << 20)",
+        "import os; fds = [os.memfd_create(str(k)) for k in range(7)]\n"
+        "for fd in fds: os.write(fd, bytes(100 << 20))",
+    ):
+        limits = sandbox.Limits(cell=20, memory=600 << 20)
+        with Kernel(box, [], limits, slot=8) as kernel, pytest.raises(KernelDied, match="memory"):
+            kernel.run(code + "\nimport time; time.sleep(15)")
 
 
 def test_outputs_are_rebuilt_and_bring_no_markup():
