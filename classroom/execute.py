@@ -25,7 +25,7 @@ def seed(secret, *names):
     return [int.from_bytes(digest[k : k + 4], "big") for k in range(0, 16, 4)]
 
 
-def run(notebook, assignment, student, secret, kind, limits=None, slot=0, order=()):
+def run(notebook, assignment, student, secret, kind, limits=None, slot=0, order=(), nursery=None):
     """Execute a notebook in place.
 
     Args:
@@ -36,6 +36,7 @@ def run(notebook, assignment, student, secret, kind, limits=None, slot=0, order=
         kind: of sandbox
         order: the ids of the assignment's cells as they were handed out; a check that a student has
             moved before its part is run last
+        nursery: a `remote.Nursery` to fork from, for notebooks of our own
 
     Returns:
         list of str: what was odd, for the report
@@ -45,7 +46,7 @@ def run(notebook, assignment, student, secret, kind, limits=None, slot=0, order=
     files = [*assignment.files()]
     # Numbers that a student could have seen in an earlier feedback are not drawn for another notebook.
     student = f"{student} {fingerprint(notebook)}"
-    with Kernel(kind, files, limits, slot) as kernel:
+    with Kernel(kind, files, limits, slot, nursery) as kernel:
         checks = []
         early = moved_up(notebook, order)
         for number, cell in enumerate(notebook.cells):

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import content, execute, sandbox
+from . import content, execute, remote, sandbox
 
 STUB = (
     'raise NotImplementedError("This part is yours: write it, run the cell, then the check below.")'
@@ -96,9 +96,8 @@ def lines(assignment):
 def judged(assignment, kind, name, notebook, wanted, box):
     """Run one line: what it earns, and whether that is right."""
     began = time.monotonic()
-    odd = execute.run(
-        notebook, assignment, f"mutation {name}", b"mutation", box, _limits(), _slot()
-    )
+    told = f"mutation {name}", b"mutation", box, _limits(), _slot()
+    odd = execute.run(notebook, assignment, *told, nursery=_nursery(assignment, box))
     points, earned, said = {}, {}, ""
     for cell in notebook.cells:
         if content.is_check(cell):
@@ -115,6 +114,20 @@ def judged(assignment, kind, name, notebook, wanted, box):
         **{"said": said.replace("\n", ";")[:160], "odd": odd, "right": right},
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+_NURSERIES = {}  # of this process: for one assignment at a time
+
+
+def _nursery(assignment, box):
+    key = assignment, box
+    if key not in _NURSERIES or not _NURSERIES[key].well():
+        for old in _NURSERIES.values():
+            old.process.close()
+        _NURSERIES.clear()
+        limits = _limits()
+        _NURSERIES[key] = remote.Nursery(box, assignment.files(), limits, _slot())
+    return _NURSERIES[key]
 
 
 def _limits():

@@ -29,6 +29,9 @@ FOLD = '<details class="fold"><summary>{}</summary>\n\n{}\n\n</details>'
 TOLD = """\
 > **Practice version.** The outputs are cleared, and where the page has a solution there is a stub: write it, run the cell, then the check below. Write each prediction down before you run the cells below it, so no *Run All*. The solutions are in [the page itself](../chapters/{name})."""
 CAPTION = "*The figure: {}*"
+ELSEWHERE = (
+    r'verdict_table\("[\w.]+"\)'  # what other pages have found; here their outputs are cleared
+)
 STOP = r"^```\{admonition\} (.+)\n((?:.*\n)+?)```$"
 CLEAR = ClearSolutions(
     code_stub={"python": STUB},
@@ -120,7 +123,12 @@ def practice(notebook):
         if cell.cell_type == "markdown":
             text = re.sub(STOP, quoted, cell.source, flags=re.M)
             cell.source, sealed = fold_alone(text, sealed)
-        elif sealed or HIDDEN & {*cell.metadata.get("tags", [])}:
+        else:
+            cell.source = re.sub(
+                ELSEWHERE, "verdict_table()  # the others: on the site", cell.source
+            )
+        hidden = sealed or HIDDEN & {*cell.metadata.get("tags", [])}
+        if cell.cell_type == "code" and hidden:
             cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata["cellView"] = "form"  # the same on Colab
         if caption := CAPTION.format(figure["caption"]) if figure else "":

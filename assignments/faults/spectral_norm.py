@@ -49,7 +49,7 @@ FAULTS = [
         "transpose",
         "_, high, wide = y.shape",
         "_, high, wide = torch.tensor(y).shape",
-        loses=[*TRANSPOSE, "forward-values"],
+        loses=[*TRANSPOSE, "forward-values", "backward-dw"],
     ),
     Fault(
         "the norm of the reshaped kernel",
