@@ -44,6 +44,10 @@ class Assignment:
     def hidden(self):
         return self.root / "hidden" / f"{self.name}.py"
 
+    def hidden_files(self):
+        """The hidden checks, and the data that they read."""
+        return sorted(self.hidden.parent.glob(f"{self.name}.*"))
+
     @property
     def faults(self):
         return self.root / "faults" / f"{self.name}.py"

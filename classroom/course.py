@@ -169,7 +169,8 @@ def release(course, names, root=content.ASSIGNMENTS, force=False):
                 shutil.copy(path, target)
             for part in ("hidden", "rubrics"):
                 (course.root / part).mkdir(exist_ok=True)
-            shutil.copy(assignment.hidden, course.root / "hidden")
+            for path in assignment.hidden_files():
+                shutil.copy(path, course.root / "hidden")
             if assignment.rubric.exists():
                 shutil.copy(assignment.rubric, course.root / "rubrics")
         told(course.nbgrader().generate_assignment(name, force=True), f"release {name}")
@@ -180,7 +181,8 @@ def release(course, names, root=content.ASSIGNMENTS, force=False):
 def _differs(course, assignment):
     """Whether an assignment is another than the one that was released."""
     old = content.Assignment(assignment.name, course.root)
-    pairs = [(assignment.notebook, old.notebook), (assignment.hidden, old.hidden)]
+    pairs = [(assignment.notebook, old.notebook)]
+    pairs += [(path, old.hidden.parent / path.name) for path in assignment.hidden_files()]
     pairs += [(path, old.folder / path.name) for path in assignment.files()]
     return any(not old.exists() or new.read_bytes() != old.read_bytes() for new, old in pairs)
 

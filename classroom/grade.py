@@ -74,7 +74,7 @@ def content_version(assignment):
     digest = hashlib.sha256()
     here = Path(__file__).resolve().parent
     engine = [here / f"{n}.py" for n in ("encoding", "execute", "remote", "servant")]
-    paths = [assignment.notebook, *assignment.files(), assignment.hidden, *engine]
+    paths = [assignment.notebook, *assignment.files(), *assignment.hidden_files(), *engine]
     for path in [*paths, *sorted(content.HANDED_OUT.glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

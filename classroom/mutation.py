@@ -165,7 +165,8 @@ def fingerprint(assignment):
         Path(__file__).resolve().parent / "cheats.py",
         *sorted(content.HANDED_OUT.glob("*.py")),
     ]
-    paths += [assignment.notebook, *assignment.files(), assignment.hidden, assignment.faults]
+    paths += [assignment.notebook, *assignment.files(), *assignment.hidden_files()]
+    paths.append(assignment.faults)
     for path in paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()[:16]

@@ -107,9 +107,9 @@ def _assigned(texts, variable, value):
 def _write(old, new, texts):
     for folder in (new.folder, new.hidden.parent, new.faults.parent, new.rubric.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    for path in old.folder.iterdir():
+    for path in (*old.folder.iterdir(), *old.hidden_files()):
         if path.is_file() and path not in texts:
-            shutil.copy(path, new.folder)
+            shutil.copy(path, new.root / path.relative_to(old.root))
     for path, text in texts.items():
         target = new.root / path.relative_to(old.root)
         if path.suffix == ".ipynb":

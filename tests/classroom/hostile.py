@@ -130,10 +130,11 @@ def programs(made):
 
 
 SPY = """
-import glob, os, socket
-found = []
+import glob, os, socket, sys
+found, python = [], (sys.prefix, sys.base_prefix)
 for pattern in ("/root/**", "/home/**", "/tmp/**", "/work/**", "/**/gradebook.db", "/**/secret", "/**/hidden/*.py"):
-    found += [p for p in glob.glob(pattern, recursive=True) if any(w in p for w in ("gradebook", "secret", "hidden", "submitted", ".ssh"))]
+    paths = [p for p in glob.glob(pattern, recursive=True) if not p.startswith(python)]
+    found += [p for p in paths if any(w in p for w in ("gradebook", "secret", "hidden", "submitted", ".ssh"))]
 try:
     socket.create_connection(("1.1.1.1", 80), timeout=2); found.append("network")
 except OSError:

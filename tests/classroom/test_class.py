@@ -174,6 +174,21 @@ def test_dask_says_the_same(tmp_path, class_of_two, box):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_solution_of_every_assignment_gets_all_points(tmp_path, box):
+    """By the whole road: release, hand in, grade. So all that the hidden checks read has come along."""
+    here = course.Course(tmp_path / "course")
+    course.release(here, content.NAMES)
+    for name in content.NAMES:
+        made = hostile.Class(tmp_path / name, here, name)
+        made.add("ada", made.solved())
+        (row,), _ = grade.grade(here.root, name, made.folder, jobs=1)
+        by_hand = {*row["max"]} - {*made.checks}
+        lost = {p for p, most in row["max"].items() if row["points"][p] != most} - by_hand
+        assert (lost, row["odd"]) == (set(), [])
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_nbgraders_exchange_collects_is_graded(tmp_path, box):
     """As the instructor's page has it for a hub with a shared disk."""
