@@ -130,10 +130,11 @@ def programs(made):
 
 
 SPY = """
-import glob, os, socket, sys
-found, python = [], (sys.prefix, sys.base_prefix)
-for pattern in ("/root/**", "/home/**", "/tmp/**", "/work/**", "/**/gradebook.db", "/**/secret", "/**/hidden/*.py"):
-    paths = [p for p in glob.glob(pattern, recursive=True) if not p.startswith(python)]
+import os, socket, sys
+found, python = [], (sys.prefix, sys.base_prefix, "/proc", "/sys", "/usr", "/lib", "/bin", "/sbin")
+for folder, folders, files in os.walk("/"):
+    folders[:] = [f for f in folders if not os.path.join(folder, f).startswith(python)]
+    paths = [os.path.join(folder, name) for name in (*folders, *files)]
     found += [p for p in paths if any(w in p for w in ("gradebook", "secret", "hidden", "submitted", ".ssh"))]
 try:
     socket.create_connection(("1.1.1.1", 80), timeout=2); found.append("network")
