@@ -1,6 +1,7 @@
 """The suite proves itself: every faulty version of the package fails at least one test."""
 
 import json
+import os
 from dataclasses import replace
 
 import mutants
@@ -50,10 +51,19 @@ NO_CHANGE = Mutant(
 )
 
 
+def judged_anew(tests):
+    """Whether some mutant of a test file has changed since its kill was stored."""
+    known = mutants.killers()
+    judged = [mutant for mutant in MUTANTS if tests in mutant.tests]
+    return any(known.get(m.name, {}).get("key") != mutants.fingerprint(m) for m in judged)
+
+
 @pytest.mark.mutants
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("tests", ALL_TESTS)
 def test_without_a_defect_every_test_passes(tests):
+    if not os.environ.get("CI") and not judged_anew(tests):
+        pytest.skip("every kill by these tests is remembered, so none of them is run on a copy")
     verdict = judge(replace(NO_CHANGE, tests=(tests,)), timeout=500)
     assert not verdict.broken
     assert not verdict.failed
