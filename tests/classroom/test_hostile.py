@@ -101,10 +101,14 @@ def test_it_is_not_graded_twice_and_goes_on_after_a_kill(graded, released, box):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    options["stderr"] = subprocess.PIPE
     interrupted = subprocess.Popen(command, start_new_session=True, **options)
-    time.sleep(6)
+    said = b""
+    while b"run:" not in said:  # the bar: it has begun, and three are left
+        said += interrupted.stderr.read(1)
     os.killpg(interrupted.pid, signal.SIGINT)  # Ctrl-C
     assert interrupted.wait(timeout=20) != 0
+    options["stderr"] = subprocess.DEVNULL
     assert subprocess.run(command, timeout=900, **options).returncode == 0
     again = {p: p.stat().st_mtime_ns for p in stamps}
     changed = {p.stem for p in stamps if stamps[p] != again[p]}
