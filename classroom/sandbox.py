@@ -141,21 +141,21 @@ def bubblewrap(files, limits):
             arguments += ["--ro-bind", str(place), str(place)]
     for place in ("/etc/ld.so.cache", "/etc/localtime", "/etc/fonts", "/etc/alternatives"):
         arguments += ["--ro-bind-try", place, place]
-    for folder in _parents([*seen, Path("/servant/x"), Path("/work/x")]):
+    for folder in _parents([*seen, Path("/servant/x"), Path("/scratch/x")]):
         arguments += ["--perms", "0755", "--dir", str(folder)]
     for place in seen:
         arguments += ["--ro-bind", str(place), str(place)]
     for source in [*INSIDE, *HANDED_OUT]:
         arguments += ["--ro-bind", str(source), f"/servant/{source.name}"]
     arguments += ["--proc", "/proc", "--dev", "/dev"]
-    for place, size in (("/dev/shm", limits.disk // 4), ("/work", limits.disk)):
+    for place, size in (("/dev/shm", limits.disk // 4), ("/scratch", limits.disk)):
         arguments += ["--perms", "1777", "--size", str(size), "--tmpfs", place]
     for source in files:
-        arguments += ["--ro-bind", str(source), f"/work/{Path(source).name}"]
+        arguments += ["--ro-bind", str(source), f"/scratch/{Path(source).name}"]
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
-    for name, value in _environment("/work").items():
+    for name, value in _environment("/scratch").items():
         arguments += ["--setenv", name, value]
-    return [*arguments, "--chdir", "/work"]
+    return [*arguments, "--chdir", "/scratch"]
 
 
 def container(files, limits, name="classroom"):
@@ -164,12 +164,12 @@ def container(files, limits, name="classroom"):
     arguments += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     arguments += ["--pids-limit", str(limits.processes), "--memory", str(limits.memory)]
     arguments += ["--memory-swap", str(limits.memory), "--user", "61000:61000"]
-    arguments += ["--tmpfs", f"/work:rw,size={limits.disk},mode=1777", "--workdir", "/work"]
+    arguments += ["--tmpfs", f"/scratch:rw,size={limits.disk},mode=1777", "--workdir", "/scratch"]
     for source in [*INSIDE, *HANDED_OUT]:
         arguments += ["--volume", f"{source}:/servant/{source.name}:ro"]
     for source in files:
-        arguments += ["--volume", f"{Path(source).resolve()}:/work/{Path(source).name}:ro"]
-    for name, value in _environment("/work").items():
+        arguments += ["--volume", f"{Path(source).resolve()}:/scratch/{Path(source).name}:ro"]
+    for name, value in _environment("/scratch").items():
         arguments += ["--env", f"{name}={value}"] if name != "PATH" else []  # the image has its own
     return [*arguments, IMAGE, "python", "-s", "-B", "/servant/servant.py"]
 

@@ -9,7 +9,7 @@ from classroom import sandbox
 PROBES = {
     "network": "import socket; socket.create_connection(('1.1.1.1', 53), timeout=2)",
     "loopback": "import socket; socket.create_connection(('127.0.0.1', 22), timeout=2)",
-    "home": "open('/root/.bashrc')",
+    "a file of the course": f"open({__file__!r})",
     "passwords": "open('/etc/passwd')",
     "write beside Python": "import sys; open(sys.prefix + '/x', 'w')",
     "write the grader": "open('/servant/servant.py', 'a')",
@@ -17,7 +17,7 @@ PROBES = {
     "become root": "import os; os.setuid(0); open('/proc/sys/kernel/hostname', 'w').write('x')",
     "the package": "import norms",
     "the checks": "import hidden",
-    "mount": "import ctypes; r = ctypes.CDLL(None).mount(b'none', b'/work', b'tmpfs', 0, None); assert r == 0",
+    "mount": "import ctypes; r = ctypes.CDLL(None).mount(b'none', b'/scratch', b'tmpfs', 0, None); assert r == 0",
     "another program's memory": "open('/proc/1/mem', 'rb')",
 }
 
@@ -31,7 +31,7 @@ def test_it_cannot_be_reached(kernel, probe):
 def test_it_sees_its_own_processes_alone_and_nothing_of_the_course(kernel):
     (output,) = kernel.run(
         "import os\nprint([p for p in os.listdir('/proc') if p.isdigit()].__len__() < 6,"
-        " os.getuid() != 0 or True, sorted(os.listdir('/work')), sorted(os.listdir('/servant')))"
+        " os.getuid() != 0 or True, sorted(os.listdir('/scratch')), sorted(os.listdir('/servant')))"
     )
     assert output["text"].startswith("True True")
     assert "hidden" not in output["text"]
