@@ -31,7 +31,7 @@ def test_it_cannot_be_reached(kernel, probe):
 def test_it_sees_its_own_processes_alone_and_nothing_of_the_course(kernel):
     (output,) = kernel.run(
         "import os\nprint([p for p in os.listdir('/proc') if p.isdigit()].__len__() < 6,"
-        " os.getuid() != 0 or True, sorted(os.listdir('/scratch')), sorted(os.listdir('/servant')))"
+        " os.getuid() != 0, sorted(os.listdir('/scratch')), sorted(os.listdir('/servant')))"
     )
     assert output["text"].startswith("True True")
     assert "hidden" not in output["text"]
